@@ -1,0 +1,257 @@
+"""Every message on the bus, in flow order.
+
+Facts are named in the past tense, requests end in ``.requested``. Messages carry references and
+outcomes, never pixels; nothing in a queue name or header comes from a patient. Readers ignore
+fields that they do not know, so a new field needs no new version.
+
+::
+
+    parcel.received → parcel.routed / parcel.held
+                    → delivery.routed → delivery.attempted → delivery.finished
+    delivery.retry.requested, delivery.discard.requested, parcel.route.requested,
+    parcel.discard.requested → request.finished
+    check.requested → check.finished
+    config.requested → config.published;  config.changed to all
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from crossdock.errors import MessageError
+from crossdock.model import CheckReport, DeliveryState, Frozen, InstanceOutcome
+
+
+class Message(Frozen):
+    """Base of all messages; ``type`` and ``version`` select the model on reading."""
+
+    version: int = 1
+    type: str
+
+    def encode(self) -> bytes:
+        """Return the message as UTF-8 JSON."""
+        return self.model_dump_json().encode()
+
+
+class ParcelReceived(Message):
+    """A parcel is closed and safe in the spool; the router may look at it."""
+
+    type: Literal["parcel.received"] = "parcel.received"
+    parcel: str
+    store_node: str
+    calling_ae_title: str
+    address: str
+    study_instance_uid: str
+    series_instance_uid: str
+    instances: int
+    bytes: int
+    received_at: float
+    closed_at: float
+
+
+class ParcelRouted(Message):
+    """The rules were evaluated; ``targets`` get the parcel or a part of it."""
+
+    type: Literal["parcel.routed"] = "parcel.routed"
+    parcel: str
+    targets: tuple[str, ...]
+    revision: int
+    at: float
+
+
+class ParcelHeld(Message):
+    """A parcel waits for a person, because no rule wanted it; ``reason`` says so in words."""
+
+    type: Literal["parcel.held"] = "parcel.held"
+    parcel: str
+    reason: str
+    at: float
+    split_from: str = ""
+    """The parcel whose unwanted instances these are, where only a part of it was wanted."""
+    instances: int = 0
+    bytes: int = 0
+    store_node: str = ""
+    calling_ae_title: str = ""
+    address: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    received_at: float = 0.0
+    closed_at: float = 0.0
+
+
+class ParcelDiscarded(Message):
+    """A person discarded a held parcel."""
+
+    type: Literal["parcel.discarded"] = "parcel.discarded"
+    parcel: str
+    reason: str
+    at: float
+
+
+class DeliveryRouted(Message):
+    """One parcel is to go to one target; the schedule of what a pending marker promises."""
+
+    type: Literal["delivery.routed"] = "delivery.routed"
+    delivery: str
+    parcel: str
+    target: str
+    protocol: str
+    rules: tuple[str, ...]
+    instances: int
+    revision: int
+    at: float
+
+
+class DeliveryAttempted(Message):
+    """One try is over. ``failures`` lists the instances that the target does not have.
+
+    ``next_try`` is a Unix time; None where no further attempt is planned.
+    """
+
+    type: Literal["delivery.attempted"] = "delivery.attempted"
+    delivery: str
+    attempt: int
+    started_at: float
+    finished_at: float
+    delivered: int
+    warnings: int
+    refused: int
+    not_sent: int
+    kind: str = ""
+    detail: str = ""
+    next_try: float | None = None
+    failures: tuple[InstanceOutcome, ...] = ()
+    warned: tuple[InstanceOutcome, ...] = ()
+
+
+class DeliveryFinished(Message):
+    """A delivery is final, or held until a person decides."""
+
+    type: Literal["delivery.finished"] = "delivery.finished"
+    delivery: str
+    state: DeliveryState
+    delivered: int
+    warnings: int
+    missing: int
+    reason: str = ""
+    at: float
+
+
+class DeliveryRetryRequested(Message):
+    """A person wants a held or waiting delivery tried now."""
+
+    type: Literal["delivery.retry.requested"] = "delivery.retry.requested"
+    delivery: str
+
+
+class DeliveryDiscardRequested(Message):
+    """A person gives a held or waiting delivery up, for a reason."""
+
+    type: Literal["delivery.discard.requested"] = "delivery.discard.requested"
+    delivery: str
+    reason: str
+
+
+class ParcelRouteRequested(Message):
+    """A person wants a held parcel routed again, by the rules of now."""
+
+    type: Literal["parcel.route.requested"] = "parcel.route.requested"
+    parcel: str
+
+
+class ParcelDiscardRequested(Message):
+    """A person gives a held parcel up, for a reason."""
+
+    type: Literal["parcel.discard.requested"] = "parcel.discard.requested"
+    parcel: str
+    reason: str
+
+
+class RequestFinished(Message):
+    """The answer to a person's request: done, or the reason why not."""
+
+    type: Literal["request.finished"] = "request.finished"
+    done: bool
+    detail: str = ""
+
+
+class CheckRequested(Message):
+    """Check a target: ``target`` is its settings as JSON, saved or not."""
+
+    type: Literal["check.requested"] = "check.requested"
+    target: dict[str, Any]
+
+
+class CheckFinished(Message):
+    """The staged connectivity report on a target."""
+
+    type: Literal["check.finished"] = "check.finished"
+    target: str
+    report: CheckReport
+    at: float
+
+
+class ConfigRequested(Message):
+    """A service asks for the configuration; it already has ``revision``."""
+
+    type: Literal["config.requested"] = "config.requested"
+    service: str
+    revision: int = 0
+
+
+class ConfigPublished(Message):
+    """The configuration; ``document`` is None where the asker has this revision already."""
+
+    type: Literal["config.published"] = "config.published"
+    revision: int
+    document: dict[str, Any] | None = None
+
+
+class ConfigChanged(Message):
+    """Revision ``revision`` is in force; whoever holds an older one asks for it."""
+
+    type: Literal["config.changed"] = "config.changed"
+    revision: int
+
+
+AnyMessage = Annotated[
+    ParcelReceived
+    | ParcelRouted
+    | ParcelHeld
+    | ParcelDiscarded
+    | DeliveryRouted
+    | DeliveryAttempted
+    | DeliveryFinished
+    | DeliveryRetryRequested
+    | DeliveryDiscardRequested
+    | ParcelRouteRequested
+    | ParcelDiscardRequested
+    | RequestFinished
+    | CheckRequested
+    | CheckFinished
+    | ConfigRequested
+    | ConfigPublished
+    | ConfigChanged,
+    Field(discriminator="type"),
+]
+
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
+
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+def decode(body: bytes) -> Message:
+    """Return the message in ``body``.
+
+    Raises:
+        MessageError: it is too large, not JSON, of an unknown type, or has wrong fields.
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"a message of {len(body)} bytes; the limit is {MAX_MESSAGE_BYTES}")
+    try:
+        return _ADAPTER.validate_json(body)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)[:3]
+        summary = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+        raise MessageError(f"not a message: {summary}") from None

@@ -1,0 +1,118 @@
+"""One running service: its settings, bus, configuration and health, from start to stop."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from crossdock.bus import Bus, connect
+from crossdock.config.client import ConfigClient, OnChange
+from crossdock.settings import Settings
+from crossdock.telemetry import Health, HealthServer, configure_logging
+
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """What every service process has. A context manager: closing it closes all parts.
+
+    Usage, in a service's ``__main__``::
+
+        with Service("router", settings) as service:
+            service.follow_configuration(on_change)
+            service.run()
+
+    The parts given to ``closing`` are closed first, in the reverse of their order, so that a
+    consumer is gone before the bus that it uses.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        configure_logging(settings.log_level, name)
+        self.name = name
+        self.settings = settings
+        self.health = Health()
+        self.stopping = threading.Event()
+        self.stack = ExitStack()
+        settings.data.mkdir(parents=True, exist_ok=True)
+        self.bus: Bus = self.stack.enter_context(connect(settings.broker, name=name))
+        self.health.watch("broker", self._broker_problem)
+
+    def follow_configuration(self, on_change: OnChange) -> ConfigClient:
+        """Start following the configuration; not ready before the first one is there."""
+        copy = self.settings.data / "config" / f"{self.name}.json"
+        client = ConfigClient(self.bus, self.name, copy, on_change)
+        client.start()
+        self.stack.callback(client.close)
+        self.health.watch("configuration", client.problem)
+        self.health.revision = lambda: client.revision
+        return client
+
+    def closing(self, close: Callable[[], None]) -> None:
+        """Have ``close`` called when the service ends."""
+        self.stack.callback(close)
+
+    def run(self) -> None:
+        """Serve health and metrics until SIGTERM, SIGINT, or the end of the supervisor."""
+        server = HealthServer(self.settings.http_host, self.settings.http_port, self.health)
+        server.start()
+        self.stack.callback(server.close)
+        self.announce(server.address)
+        stop_on_signals(self.stopping)
+        log.info("service.started", http=server.address)
+        self.stopping.wait()
+        log.info("service.stopping")
+
+    def announce(self, address: str) -> None:
+        """Write down where this process serves HTTP, for a supervisor on the same machine."""
+        file = self.settings.run / f"{self.name}.json"
+        announce(file, address)
+        self.stack.callback(file.unlink, missing_ok=True)
+
+    def _broker_problem(self) -> str | None:
+        return None if self.bus.connected else "the broker cannot be reached"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stack.close()
+
+
+def announce(file: Path, address: str) -> None:
+    """Write down the pid of this process and where it serves HTTP."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({"pid": os.getpid(), "http": address}))
+    temporary.replace(file)
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """Set ``stopping`` on SIGTERM and SIGINT, and when a supervisor has died.
+
+    A supervisor gives its children a pipe as standard input and ``CROSSDOCK_SUPERVISED=1``; the
+    pipe ends with it, however it ends.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    if os.environ.get("CROSSDOCK_SUPERVISED") == "1":
+        threading.Thread(target=_until_orphaned, args=(stopping,), daemon=True).start()
+
+
+def _until_orphaned(stopping: threading.Event) -> None:
+    """Wait for the end of standard input, without the buffer that its interpreter locks."""
+    while os.read(0, 4096):
+        pass
+    stopping.set()

@@ -1,0 +1,95 @@
+"""Where a process finds its data, its broker and its database: the environment, with defaults.
+
+No setting is without a default on one machine.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+DEFAULT_DATA = "data"
+DEFAULT_HTTP = "127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says.
+
+    Attributes:
+        data: the directory that holds everything (``CROSSDOCK_DATA``).
+        broker: the broker's URL (``CROSSDOCK_BROKER``); a directory below ``data`` by default.
+        database: SQLAlchemy URL (``CROSSDOCK_DATABASE``); SQLite below ``data`` by default.
+        http_host, http_port: where to serve HTTP (``CROSSDOCK_HTTP``); port 0 picks a free one.
+        log_level: ``debug``, ``info``, ``warning`` or ``error`` (``CROSSDOCK_LOG``).
+        retention_seconds: how long a parcel is kept when all its deliveries are final
+            (``CROSSDOCK_RETENTION_HOURS``, 24 by default).
+        api_token: what API callers must present (``CROSSDOCK_API_TOKEN``), None if unset.
+    """
+
+    data: Path
+    broker: str
+    database: str
+    http_host: str
+    http_port: int
+    log_level: str
+    retention_seconds: float
+    api_token: str | None
+
+    @property
+    def spool(self) -> Path:
+        """The spool's directory, shared by receiver, router and dispatchers."""
+        return self.data / "spool"
+
+    @property
+    def run(self) -> Path:
+        """Where each running process says its pid and HTTP address."""
+        return self.data / "run"
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ValueError: ``CROSSDOCK_HTTP`` is no HOST:PORT; ``CROSSDOCK_LOG`` is no level;
+            ``CROSSDOCK_RETENTION_HOURS`` is no number.
+    """
+    data = Path(environment.get("CROSSDOCK_DATA") or DEFAULT_DATA).absolute()
+    host, port = split_address(environment.get("CROSSDOCK_HTTP") or DEFAULT_HTTP)
+    level = (environment.get("CROSSDOCK_LOG") or "info").lower()
+    if level not in ("debug", "info", "warning", "error"):
+        raise ValueError(f"CROSSDOCK_LOG={level!r}: use debug, info, warning or error")
+    return Settings(
+        data=data,
+        broker=environment.get("CROSSDOCK_BROKER") or f"filesystem://{data / 'broker'}",
+        database=environment.get("CROSSDOCK_DATABASE") or f"sqlite:///{data / 'crossdock.sqlite'}",
+        http_host=host,
+        http_port=port,
+        log_level=level,
+        retention_seconds=_hours(environment.get("CROSSDOCK_RETENTION_HOURS") or "24"),
+        api_token=environment.get("CROSSDOCK_API_TOKEN") or None,
+    )
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < math.inf:
+        raise ValueError(f"CROSSDOCK_RETENTION_HOURS={text!r}: use a number of hours, 0 or more")
+    return hours * 3600.0
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``, ``[IPv6]:PORT`` or ``:PORT`` (every address).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 — the highest port
+        raise ValueError(f"{address!r} is no HOST:PORT, such as 127.0.0.1:8080")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 — asked for by the empty host

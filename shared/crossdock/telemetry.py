@@ -1,0 +1,149 @@
+"""Logs, metrics and health: the same three for every service.
+
+Logs are one JSON object per line on standard error (coloured text on a terminal), with an event
+name and plain fields. No patient data: field names that could carry it are not used, and a test
+searches the log of a whole run for a patient's name.
+"""
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from traceback import extract_tb
+from typing import Any
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from crossdock import __version__
+
+
+BUILD_INFO = Gauge("crossdock_build_info", "Version of this process.", ["version", "service"])
+
+Probe = Callable[[], str | None]
+"""Returns None when well, otherwise the reason in words."""
+
+
+def configure_logging(level: str, service: str) -> None:
+    """Set up structured logs for this process; every line names the service."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _named(service),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    BUILD_INFO.labels(__version__, service).set(1)
+
+
+def _named(service: str) -> structlog.typing.Processor:
+    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> Any:
+        event["service"] = service
+        return event
+
+    return add
+
+
+class Health:
+    """What a process says of itself: alive, ready, and if not, why.
+
+    Probes are named after what they look at, such as ``store node main`` or ``broker``.
+    """
+
+    def __init__(self) -> None:
+        self._probes: dict[str, Probe] = {}
+        self.revision: Callable[[], int | None] = lambda: None
+        """The revision of the configuration that this process works by, if it works by one."""
+
+    def watch(self, name: str, probe: Probe) -> None:
+        """Make readiness depend on ``probe``; a second probe of the name replaces the first."""
+        self._probes[name] = probe
+
+    def problems(self) -> dict[str, str]:
+        """Return what is not well, name → reason. Empty means ready."""
+        answers = {name: probe() for name, probe in list(self._probes.items())}
+        return {name: reason for name, reason in answers.items() if reason is not None}
+
+
+class HealthServer:
+    """Serves ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP."""
+
+    def __init__(self, host: str, port: int, health: Health) -> None:
+        handler = type("_BoundHandler", (_Handler,), {"health": health})
+        self._server = ThreadingHTTPServer((host, port), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name="health", daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        """The HOST:PORT that it listens on."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    health: Health
+    timeout = 10.0
+
+    def do_GET(self) -> None:
+        if self.path == "/healthz":
+            self._answer(200, "application/json", b'{"alive": true}')
+        elif self.path == "/readyz":
+            problems = self.health.problems()
+            body = readiness(problems, self.health.revision())
+            self._answer(503 if problems else 200, "application/json", body)
+        elif self.path == "/metrics":
+            self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+        else:
+            self._answer(404, "text/plain", b"Here are /healthz, /readyz and /metrics.\n")
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet: a scrape every few seconds is no event."""
+
+
+def readiness(problems: Mapping[str, str], revision: int | None = None) -> bytes:
+    """Return the body of ``/readyz``: ready or not, the reasons, and the configuration's number."""
+    said = {"ready": not problems, "problems": dict(problems), "revision": revision}
+    return json.dumps(said).encode()
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the file and line that raised an error: what a log may say of one of unknown origin.
+
+    Its text may quote a patient or a secret.
+    """
+    frames = extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
