@@ -1,0 +1,221 @@
+"""A blocking connection that speaks in PDUs: the one place where the data plane touches sockets.
+
+Each exchange of DICOM ends in a small segment. Two settings keep it from waiting 40 ms for an
+acknowledgement: TCP_NODELAY for what we send, and TCP_QUICKACK, which the kernel forgets and which
+is therefore set before every read, for peers that leave Nagle's algorithm on.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import ssl
+import time
+from typing import Final
+
+from crossdock.dicom.errors import AssociationAborted, PeerTimeout, PeerUnreachable
+from crossdock.dicom.pdu import Fragment, Pdu, PduStream, encode_short
+from crossdock.errors import SpoolError
+
+
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
+_WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_FIRST_BUFFER = 8 * 1024
+_DRAIN_BUFFER = 64 * 1024
+
+
+class Connection:
+    """One TCP or TLS connection.
+
+    ``max_length`` is the longest P-DATA-TF taken from the peer. Times are seconds. A connection
+    belongs to one thread; ``interrupt`` and ``break_off`` may be called from another one.
+
+    The socket does not block: it is waited for only when it is known to have nothing to give,
+    which saves a third of the system calls while data flows.
+    """
+
+    def __init__(self, sock: socket.socket, max_length: int) -> None:
+        self._socket = sock
+        self._stream = PduStream(max_length)
+        self._buffer = memoryview(bytearray(_FIRST_BUFFER))
+        self._tail = memoryview(b"")
+        self._drained = False
+        self._poll = select.poll()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+
+    def secure(
+        self, tls: ssl.SSLContext, seconds: float, server_hostname: str | None = None
+    ) -> None:
+        """Begin TLS: as the client of ``server_hostname``, or as the server.
+
+        Raises:
+            PeerUnreachable: the handshake failed; the message says why.
+            PeerTimeout: it took longer than ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            secured = tls.wrap_socket(
+                self._socket,
+                server_side=server_hostname is None,
+                do_handshake_on_connect=False,
+                server_hostname=server_hostname,
+            )
+            self._socket = secured
+            while True:
+                try:
+                    return secured.do_handshake()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+                    left = deadline - time.monotonic()
+                    self._wait(_event_for(want), left, seconds, "TLS handshake")
+        except (OSError, ValueError) as error:  # ValueError: a name that TLS cannot ask for
+            raise PeerUnreachable("tls", describe(error)) from None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is TLS, so that the kernel cannot send files by itself."""
+        return isinstance(self._socket, ssl.SSLSocket)
+
+    def enlarge(self, size: int) -> None:
+        """Read up to ``size`` bytes at once from now on: worth its memory once data is to come."""
+        self._buffer = memoryview(bytearray(size))
+
+    def receive(self, seconds: float, waited_for: str) -> list[Fragment | Pdu]:
+        """Return what the next bytes complete, which may be nothing yet.
+
+        Fragments are views that are valid until the next call.
+
+        Raises:
+            AssociationAborted: the peer closed the connection, or it broke.
+            PeerTimeout: not a byte came within ``seconds``.
+            ProtocolError: what came is not DICOM.
+        """
+        kept = len(self._tail)
+        self._buffer[:kept] = bytes(self._tail)  # it may overlap with where it goes
+        received = self._read(self._buffer[kept:], seconds, waited_for)
+        if not received:
+            raise AssociationAborted("the peer closed the connection")
+        data = self._buffer[: kept + received]
+        items, used = self._stream.feed(data)
+        self._tail = data[used:]
+        return items
+
+    def _read(self, buffer: memoryview, seconds: float, waited_for: str) -> int:
+        try:
+            if _QUICKACK is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except OSError as error:
+            raise _lost(error) from None
+        wanted = select.POLLIN if self._drained else 0
+        while True:
+            if wanted:
+                self._wait(wanted, seconds, seconds, waited_for)
+            try:
+                received = self._socket.recv_into(buffer)
+            except _WOULD_BLOCK as want:
+                wanted = _event_for(want, select.POLLIN)
+            except OSError as error:
+                raise _lost(error) from None
+            else:
+                # TLS may hold more than the socket shows, so only plain TCP can be known empty.
+                self._drained = received < len(buffer) and not self.encrypted
+                return received
+
+    def send(self, data: bytes | memoryview, seconds: float, flags: int = 0) -> None:
+        """Send all of ``data``.
+
+        Raises:
+            AssociationAborted: the connection is gone.
+            PeerTimeout: the peer took nothing for ``seconds``.
+        """
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left, flags) :]
+            except _WOULD_BLOCK as want:
+                self._wait(_event_for(want), seconds, seconds, "progress in sending")
+            except OSError as error:
+                raise _lost(error) from None
+
+    def send_file(self, file: int, offset: int, length: int, seconds: float) -> None:
+        """Send bytes of an open file without touching them; not possible with TLS.
+
+        Raises:
+            AssociationAborted, PeerTimeout: as ``send``.
+            SpoolError: the file cannot be read, or has ended.
+        """
+        end = offset + length
+        while offset < end:
+            try:
+                sent = os.sendfile(self._socket.fileno(), file, offset, end - offset)
+            except BlockingIOError:
+                self._wait(select.POLLOUT, seconds, seconds, "progress in sending")
+                continue
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    raise SpoolError(f"an instance's file: {describe(error)}") from None
+                raise _lost(error) from None
+            if not sent:
+                raise SpoolError("an instance's file ended before its dataset was sent")
+            offset += sent
+
+    def _wait(self, event: int, left: float, seconds: float, waited_for: str) -> None:
+        self._poll.register(self._socket.fileno(), event)
+        if not self._poll.poll(max(left, 0.0) * 1000):
+            raise PeerTimeout(waited_for, seconds)
+
+    def say(self, kind: int, first: int = 0, second: int = 0, third: int = 0) -> None:
+        """Send a short PDU as a last word; that it may not arrive is no news by then."""
+        with contextlib.suppress(AssociationAborted, PeerTimeout):
+            self.send(encode_short(kind, first, second, third), 1.0)
+
+    def interrupt(self) -> None:
+        """Make a waiting ``receive`` return as if the peer had closed. Safe from any thread."""
+        self._shut(socket.SHUT_RD)
+
+    def break_off(self) -> None:
+        """End both directions at once. Safe from any thread; ``close`` is still to come."""
+        self._shut(socket.SHUT_RDWR)
+
+    def linger(self, seconds: float) -> None:
+        """Wait until the peer closes, reading over what still comes.
+
+        Closing with unread data would make the kernel destroy our last words on their way.
+        """
+        deadline = time.monotonic() + seconds
+        buffer = memoryview(bytearray(_DRAIN_BUFFER))
+        self._shut(socket.SHUT_WR)
+        with contextlib.suppress(AssociationAborted, PeerTimeout):
+            while (left := deadline - time.monotonic()) > 0 and self._read(buffer, left, "close"):
+                pass
+
+    def close(self) -> None:
+        """Close the socket. Closing twice is fine."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _shut(self, how: int) -> None:
+        with contextlib.suppress(OSError):
+            # An SSLSocket's own method would go on in plain text while another thread reads.
+            socket.socket.shutdown(self._socket, how)
+
+
+def _event_for(want: OSError, otherwise: int = select.POLLOUT) -> int:
+    """Return what to wait for: TLS may have to read in order to write, and the other way round."""
+    if isinstance(want, ssl.SSLWantReadError):
+        return select.POLLIN
+    return select.POLLOUT if isinstance(want, ssl.SSLWantWriteError) else otherwise
+
+
+def _lost(error: OSError) -> AssociationAborted:
+    return AssociationAborted(f"connection lost: {describe(error)}")
+
+
+def describe(error: Exception) -> str:
+    """Return an operating system's or TLS error for people, without its number."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "TLS failed").replace("_", " ").lower()
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)

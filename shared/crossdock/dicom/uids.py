@@ -1,0 +1,48 @@
+"""The UIDs that the data plane must know, and how it judges those that it does not know."""
+
+import re
+from functools import lru_cache
+
+from pydicom.uid import UID
+
+import crossdock
+
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+VERIFICATION = "1.2.840.10008.1.1"
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+IMPLEMENTATION_CLASS_UID = "2.25.80834479884069824835820948923735530905"
+IMPLEMENTATION_VERSION_NAME = f"CROSSDOCK_{crossdock.__version__}"[:16]
+
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_NOT_STORED = ("Commitment", "Storage Management", "Media Storage Directory", "Information Model")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+def looks_like_uid(text: str) -> bool:
+    """Whether a text is made of a UID's characters, at most 64 of them (PS3.5 9.1).
+
+    Leading zeros and empty components are let through: devices that send them exist.
+    """
+    return _UID.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def is_storage(sop_class_uid: str) -> bool:
+    """Whether instances of a SOP class can be stored; unknown and private ones are taken to be.
+
+    Only what the standard registers for another purpose is not: verification, query, worklist,
+    print, commitment and the like, transfer syntaxes and everything else that is no SOP class.
+    """
+    uid = UID(sop_class_uid, validation_mode=0)
+    if not looks_like_uid(sop_class_uid):
+        return False
+    if not uid.type:  # not in the registry
+        return True
+    if uid.type != "SOP Class" or any(words in uid.name for words in _NOT_STORED):
+        return False
+    return "Storage" in uid.name or sop_class_uid.startswith(_STORAGE_ROOT)
