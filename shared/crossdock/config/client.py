@@ -1,0 +1,107 @@
+"""How a service comes by its configuration and learns of changes."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from crossdock.bus import Bus
+from crossdock.bus.topology import CONFIG, CONFIG_CHANGED
+from crossdock.config.snapshot import Gateway, usable_gateway
+from crossdock.errors import BusError
+from crossdock.messages import ConfigChanged, ConfigPublished, ConfigRequested, Message
+
+
+log = structlog.get_logger(__name__)
+
+_POLL_SECONDS = 5.0  # a broadcast may be missed; a question never lies
+_ANSWER_SECONDS = 2.0
+
+OnChange = Callable[[Gateway, int], None]
+
+
+class ConfigClient:
+    """Keeps the configuration of a service up to date.
+
+    It starts from the copy on disk, asks config-api, and asks again on ``config.changed`` and every
+    few seconds. ``on_change`` is called from one thread, with each newer configuration.
+    """
+
+    def __init__(self, bus: Bus, service: str, copy: Path, on_change: OnChange) -> None:
+        self._bus = bus
+        self._service = service
+        self._copy = copy
+        self._on_change = on_change
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="config", daemon=True)
+        self.revision = 0
+        self.gateway = Gateway()
+
+    def start(self) -> None:
+        """Apply the copy on disk, if there is one, and keep asking for newer ones."""
+        self._load_copy()
+        self._listener = self._bus.listen(CONFIG_CHANGED, self._heard)
+        self._thread.start()
+
+    def problem(self) -> str | None:
+        """Return why there is no configuration to work by, None if there is one."""
+        return None if self.revision else "no configuration yet: config-api has not answered"
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            answered = self._ask()
+            self._wake.wait(_POLL_SECONDS if answered else 0.5)
+
+    def _heard(self, message: Message) -> None:
+        if isinstance(message, ConfigChanged) and message.revision != self.revision:
+            self._wake.set()
+
+    def _ask(self) -> bool:
+        question = ConfigRequested(service=self._service, revision=self.revision)
+        try:
+            answer = self._bus.request(CONFIG, question, timeout=_ANSWER_SECONDS)
+        except BusError:
+            return False
+        if isinstance(answer, ConfigPublished) and answer.document is not None:
+            self._apply(answer.document, answer.revision)
+            self._save_copy(answer)
+        return True
+
+    def _apply(self, document: dict[str, object], revision: int) -> None:
+        self.gateway = usable_gateway(document)
+        self.revision = revision
+        log.info("config.applied", revision=revision)
+        self._on_change(self.gateway, revision)
+
+    def _load_copy(self) -> None:
+        try:
+            published = ConfigPublished.model_validate_json(self._copy.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError):
+            log.warning("config.copy_unreadable", path=str(self._copy))
+            return
+        if published.document is not None:
+            self._apply(published.document, published.revision)
+
+    def _save_copy(self, published: ConfigPublished) -> None:
+        """Keep the configuration for a start without config-api; failing to is no disaster."""
+        temporary = self._copy.with_suffix(f".{os.getpid()}")
+        try:
+            self._copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(published.model_dump(mode="json")))
+            temporary.replace(self._copy)
+        except OSError as error:
+            log.warning("config.copy_not_saved", path=str(self._copy), reason=error.strerror)
