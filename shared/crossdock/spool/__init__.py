@@ -1,0 +1,32 @@
+"""The spool: where everything accepted is safe until it has reached its targets.
+
+The spool is the truth and the queues are only the schedule. Every change of state is a rename, so
+that it happened or did not, whatever dies in the middle::
+
+    incoming/<id>.part                bytes arriving
+    open/<parcel>/<n>.dcm             safe (synced), parcel still growing
+    parcels/<parcel>/<n>.dcm          closed, with parcel.json
+    parcels/<parcel>/pending/<target> one marker per unfinished delivery: its journal
+    parcels/<parcel>/held/<target>    a delivery that needs a person
+    parcels/<parcel>/done/<target>    a delivery that is final
+    held/<parcel>/                    nobody wanted it; never deleted by itself
+    retired/<parcel>/                 all deliveries final; deleted when its time has come
+"""
+
+from crossdock.spool.incoming import Arrival
+from crossdock.spool.marker import Claim, DeliveryRecord, Routed
+from crossdock.spool.open_parcel import OpenParcel, Origin
+from crossdock.spool.spool import Spool
+from crossdock.spool.stored_parcel import StoredParcel
+
+
+__all__ = [
+    "Arrival",
+    "Claim",
+    "DeliveryRecord",
+    "OpenParcel",
+    "Origin",
+    "Routed",
+    "Spool",
+    "StoredParcel",
+]

@@ -1,0 +1,143 @@
+"""A parcel that still grows, and what becomes of it when its receiver dies."""
+
+import os
+import time
+from pathlib import Path
+
+from crossdock.dicom.part10 import FileMeta, read_file_meta
+from crossdock.errors import DicomError
+from crossdock.model import Frozen, Instance, Parcel, new_id
+from crossdock.spool.durable import move, sync_directory, try_lock, write_file
+from crossdock.spool.incoming import Arrival
+
+
+ORIGIN = "origin.json"
+PARCEL = "parcel.json"
+
+
+class Origin(Frozen):
+    """What all instances of a parcel have in common; written when the parcel is opened."""
+
+    id: str
+    store_node: str
+    calling_ae_title: str
+    address: str
+    study_instance_uid: str
+    series_instance_uid: str
+    received_at: float
+
+
+class OpenParcel:
+    """A directory below ``open/`` that belongs to this process for as long as it lives.
+
+    Not thread-safe but for ``add``, which threads may call with different numbers.
+    """
+
+    def __init__(self, path: Path, origin: Origin, descriptor: int) -> None:
+        self.path = path
+        self.origin = origin
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, incoming: Path, opened: Path, origin: Origin) -> "OpenParcel":
+        """Open a parcel. It is locked before others can see it.
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        made = incoming / f"{origin.id}.new"
+        made.mkdir(mode=0o750)
+        descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try_lock(descriptor)
+            write_file(made / ORIGIN, origin.model_dump_json().encode())
+            move(made, opened / origin.id)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(opened / origin.id, origin, descriptor)
+
+    @classmethod
+    def adopt(cls, path: Path) -> "OpenParcel | None":
+        """Take over a parcel whose receiver died; None if it lives, or the parcel is gone."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        if not try_lock(descriptor) or not path.exists():
+            os.close(descriptor)
+            return None
+        return cls(path, _read_origin(path), descriptor)
+
+    def add(self, arrival: Arrival, number: int) -> None:
+        """Make an instance safe as number ``number`` of this parcel.
+
+        Raises:
+            OSError: it is not safe, and not there.
+        """
+        arrival.place(self.path / f"{number}.dcm")
+
+    def close(self, parcels: Path, instances: tuple[Instance, ...]) -> Parcel:
+        """Finish the parcel: from now on it is in ``parcels`` and does not grow.
+
+        Raises:
+            OSError: the disk is full or read-only; the parcel stays open and may be closed later.
+        """
+        parcel = Parcel(**self.origin.model_dump(), closed_at=time.time(), instances=instances)
+        write_file(self.path / PARCEL, parcel.model_dump_json().encode())
+        move(self.path, parcels / parcel.id)
+        self.abandon()
+        return parcel
+
+    def abandon(self) -> None:
+        """Let go of the parcel without closing it; whoever adopts it closes it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove a parcel without instances."""
+        for file in self.path.iterdir():
+            file.unlink()
+        self.path.rmdir()
+        sync_directory(self.path.parent)
+        self.abandon()
+
+    def found_instances(self) -> tuple[Instance, ...]:
+        """Return the instances as their files tell, in order; for an adopted parcel."""
+        files = sorted(self.path.glob("*.dcm"), key=lambda file: int(file.stem))
+        return tuple(_found(file) for file in files)
+
+
+def _read_origin(path: Path) -> Origin:
+    """Return a parcel's origin; one that is damaged is replaced, for its instances must go on."""
+    try:
+        return Origin.model_validate_json((path / ORIGIN).read_bytes())
+    except (OSError, ValueError):
+        return Origin(
+            id=path.name or new_id(),
+            store_node="",
+            calling_ae_title="",
+            address="",
+            study_instance_uid="",
+            series_instance_uid="",
+            received_at=path.stat().st_mtime,
+        )
+
+
+def _found(file: Path) -> Instance:
+    """Return an instance as its file tells; one whose meta is damaged goes on without its UIDs."""
+    try:
+        meta = read_file_meta(file)
+    except DicomError:
+        meta = FileMeta("", "", "", "", "", "", dataset_offset=0, size=file.stat().st_size)
+    return Instance(
+        number=int(file.stem),
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        size=meta.size,
+        calling_ae_title=meta.calling_ae_title,
+        called_ae_title=meta.called_ae_title,
+        address=meta.address,
+    )

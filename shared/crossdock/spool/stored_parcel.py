@@ -1,0 +1,171 @@
+"""A closed parcel: its instances, its deliveries, and the moves between their states."""
+
+import json
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from crossdock.errors import SpoolError
+from crossdock.model import DeliveryState, Instance, Parcel
+from crossdock.spool.durable import locked, move, sync_directory, write_file
+from crossdock.spool.marker import (
+    Claim,
+    DeliveryRecord,
+    Routed,
+    first_line,
+    in_work,
+    journal_line,
+    read_record,
+)
+from crossdock.spool.open_parcel import PARCEL
+
+
+PENDING, HELD, DONE = "pending", "held", "done"
+NOTE = "note.json"
+
+
+class StoredParcel:
+    """A parcel's directory below ``parcels/``, ``held/`` or ``retired/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+
+    @cached_property
+    def parcel(self) -> Parcel:
+        """What is in it.
+
+        Raises:
+            SpoolError: there is no such parcel, or its description is damaged.
+        """
+        try:
+            return Parcel.model_validate_json((self.path / PARCEL).read_bytes())
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "damaged"
+            raise SpoolError(f"{self.path / PARCEL}: {reason}") from None
+
+    def file(self, instance: Instance) -> Path:
+        """Return the Part 10 file of an instance."""
+        return self.path / f"{instance.number}.dcm"
+
+    @property
+    def routed(self) -> bool:
+        """Whether the rules were evaluated: from then on there are markers or outcomes."""
+        return any((self.path / state).exists() for state in (PENDING, HELD, DONE))
+
+    def targets(self, state: str) -> list[str]:
+        """Return the targets whose delivery is ``pending``, ``held`` or ``done``."""
+        try:
+            names = [marker.name for marker in (self.path / state).iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if not name.startswith("."))
+
+    def marker(self, target: str, state: str = PENDING) -> Path:
+        """Return the path of a target's marker, whether it exists or not."""
+        return self.path / state / target
+
+    def record(self, target: str, state: str = PENDING) -> DeliveryRecord:
+        """Return what a target's journal adds up to.
+
+        Raises:
+            FileNotFoundError: there is no such marker in that state (any more).
+            SpoolError: the marker is damaged.
+        """
+        return read_record(self.marker(target, state))
+
+    def route(self, deliveries: Iterable[Routed]) -> None:
+        """Write one marker per delivery, all of them or none; does nothing if it was done before.
+
+        Raises:
+            OSError: the disk is full or read-only; nothing is routed.
+        """
+        with locked(self.path):
+            if self.routed:
+                return
+            made = self.path / f".{PENDING}"
+            made.mkdir(exist_ok=True)
+            for routed in deliveries:
+                write_file(made / routed.target, first_line(routed))
+            move(made, self.path / PENDING)
+
+    def claim(self, target: str) -> Claim | None:
+        """Take the right to work at a pending delivery; None if it is gone or in work."""
+        return Claim.take(self.marker(target))
+
+    def in_work(self, target: str) -> bool:
+        """Whether somebody works at a pending delivery, or it is not pending any more."""
+        return in_work(self.marker(target))
+
+    def conclude(self, claim: Claim, state: DeliveryState) -> None:
+        """Record the end of a claimed delivery and release it: held, or final."""
+        claim.sync()
+        name = HELD if state is DeliveryState.HELD else DONE
+        with locked(self.path):
+            directory = self.path / name
+            directory.mkdir(exist_ok=True)
+            move(claim.path, directory / claim.path.name)
+        claim.release()
+
+    def resume(self, target: str) -> None:
+        """Make a held delivery pending again, with all its attempts.
+
+        Raises:
+            FileNotFoundError: that delivery is not held.
+        """
+        with locked(self.path):
+            held = self.marker(target, HELD)
+            with held.open("ab") as journal:
+                journal.write(journal_line({"retry": True}))
+            (self.path / PENDING).mkdir(exist_ok=True)
+            move(held, self.marker(target))
+
+    def discard_held(self, target: str, reason: str) -> None:
+        """Give a held delivery up for a reason.
+
+        Raises:
+            FileNotFoundError: that delivery is not held.
+        """
+        with locked(self.path):
+            held = self.marker(target, HELD)
+            with held.open("ab") as journal:
+                journal.write(journal_line({"reason": reason}))
+            (self.path / DONE).mkdir(exist_ok=True)
+            move(held, self.marker(target, DONE))
+
+    def retire(self, retired: Path) -> bool:
+        """Move the parcel to ``retired`` if all its deliveries are final; return whether it was."""
+        try:
+            with locked(self.path):
+                if not self.routed or self.targets(PENDING) or self.targets(HELD):
+                    return False
+                self._remove_empty(PENDING, HELD)
+                move(self.path, retired / self.id)
+        except FileNotFoundError:
+            return False  # another process was first
+        return True
+
+    def _remove_empty(self, *names: str) -> None:
+        for name in names:
+            if (self.path / name).exists():
+                (self.path / name).rmdir()
+
+    def annotate(self, text: str) -> None:
+        """Write down for people why the parcel is where it is."""
+        write_file(self.path / NOTE, json.dumps({"reason": text}).encode())
+
+    def note(self) -> str:
+        """Return what was written down, or nothing."""
+        try:
+            return str(json.loads((self.path / NOTE).read_bytes())["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def remove(self) -> None:
+        """Delete the parcel, instances first; a second call goes on where the first ended."""
+        for directory, _, files in os.walk(self.path, topdown=False):
+            for file in files:
+                Path(directory, file).unlink(missing_ok=True)
+            Path(directory).rmdir()
+        sync_directory(self.path.parent)
