@@ -1,0 +1,55 @@
+"""Which queue or topic each message travels by. The only place that knows queue names."""
+
+from crossdock.bus.base import Bus
+from crossdock.messages import (
+    ConfigChanged,
+    DeliveryAttempted,
+    DeliveryFinished,
+    DeliveryRouted,
+    Message,
+    ParcelDiscarded,
+    ParcelHeld,
+    ParcelReceived,
+    ParcelRouted,
+)
+
+
+PARCELS = "parcels"  # parcel.received, to the router
+LEDGER = "ledger"  # everything that happened, to config-api
+CONFIG = "config"  # config.requested, to config-api
+SPOOL = "spool"  # a person's requests on deliveries and parcels, to the router
+CHECKS = "checks"  # check.requested, to the tester
+
+CONFIG_CHANGED = "config.changed"  # topic, to all
+
+
+def deliveries(target: str) -> str:
+    """Return the name of a target's own queue."""
+    return f"deliveries.{target}"
+
+
+def publish(bus: Bus, message: Message) -> None:
+    """Send a fact to everyone who must hear of it.
+
+    Raises:
+        BusError: the broker did not confirm all of it; publishing again is harmless.
+    """
+    match message:
+        case ParcelReceived():
+            bus.send(LEDGER, message)
+            bus.send(PARCELS, message)
+        case DeliveryRouted():
+            bus.send(LEDGER, message)
+            bus.send(deliveries(message.target), message)
+        case (
+            ParcelRouted()
+            | ParcelHeld()
+            | ParcelDiscarded()
+            | DeliveryAttempted()
+            | DeliveryFinished()
+        ):
+            bus.send(LEDGER, message)
+        case ConfigChanged():
+            bus.broadcast(CONFIG_CHANGED, message)
+        case _:
+            raise TypeError(f"{message.type} is no fact: send it to the queue that serves it")
