@@ -1,0 +1,79 @@
+"""What an adapter is: one class per protocol that checks a target and sends to it.
+
+Dispatcher and tester use the same class, and ``check`` opens the connection in the same way as
+``send``, so that a green check means something. Retry, metrics and logs are wrapped around adapters
+once and are not written in them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from crossdock.model import CheckReport, Instance, InstanceOutcome, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One instance to send: what is known of it, and its Part 10 file in the spool."""
+
+    instance: Instance
+    path: Path
+
+    def outcome(self, outcome: Outcome, status: str = "", detail: str = "") -> InstanceOutcome:
+        """Return the outcome of this instance."""
+        return InstanceOutcome(
+            number=self.instance.number,
+            sop_instance_uid=self.instance.sop_instance_uid,
+            outcome=outcome,
+            status=status,
+            detail=detail,
+        )
+
+
+class Adapter(ABC):
+    """One connection to one target, for one worker; a context manager that always closes.
+
+    The constructor takes the target's settings, already validated, and does nothing else.
+    """
+
+    @abstractmethod
+    def check(self) -> CheckReport:
+        """Report stage by stage whether the target can be used.
+
+        Never raises for the remote's fault, and leaves nothing behind.
+        """
+
+    @abstractmethod
+    def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
+        """Send instances and yield the outcome of each, in order, as soon as it is known.
+
+        Sending an instance again ends in the same remote state, and nothing half-written is ever
+        visible under its final name.
+
+        Raises:
+            DeliveryError: the connection is the problem; what was not yielded was not confirmed.
+        """
+
+    def finish(self, instances: Sequence[Outgoing]) -> None:  # noqa: B027 — most have nothing to do
+        """Do what comes last, once every instance of a delivery is confirmed; may run twice.
+
+        Raises:
+            DeliveryError: it did not work.
+        """
+
+    def close(self) -> None:  # noqa: B027 — an adapter without a connection has nothing to close
+        """Close the connection. Closing twice is fine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,50 @@
+"""The stages of a check: run in order until one fails, each timed and put into words."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from crossdock.model import CheckReport, CheckStage
+
+
+class StageFailed(Exception):  # noqa: N818 — reads as what happened
+    """Raised by a stage: ``detail`` says what was found, ``advice`` what to do about it."""
+
+    def __init__(self, detail: str, advice: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.advice = advice
+
+
+class StageSkipped(Exception):  # noqa: N818 — reads as what happened
+    """Raised by a stage that says nothing for or against the target here, and why."""
+
+
+Stage = tuple[str, Callable[[], str]]
+"""A name, and what to do: it returns what was found, or raises ``StageFailed`` or ``StageSkipped``."""
+
+
+def run_stages(stages: Sequence[Stage]) -> CheckReport:
+    """Run the stages in order; those after the first that fails are skipped."""
+    report: list[CheckStage] = []
+    for name, run in stages:
+        if any(stage.state == "failed" for stage in report):
+            report.append(CheckStage(name=name, state="skipped"))
+        else:
+            report.append(_run(name, run))
+    return CheckReport(stages=tuple(report))
+
+
+def _run(name: str, run: Callable[[], str]) -> CheckStage:
+    started = time.perf_counter()
+    stage = _judged(name, run)
+    spent = round((time.perf_counter() - started) * 1000, 3)
+    return stage.model_copy(update={"milliseconds": spent})
+
+
+def _judged(name: str, run: Callable[[], str]) -> CheckStage:
+    try:
+        return CheckStage(name=name, state="ok", detail=run())
+    except StageSkipped as skipped:
+        return CheckStage(name=name, state="skipped", detail=str(skipped))
+    except StageFailed as failed:
+        return CheckStage(name=name, state="failed", detail=failed.detail, advice=failed.advice)

@@ -1,0 +1,195 @@
+"""What every adapter promises, whatever its protocol, against real peers."""
+
+import inspect
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from contract.remotes import REMOTES, Remote, outgoing_of
+from crossdock.config.targets import Target
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.model import Outcome
+from crossdock.protocols import ADAPTERS, adapter_for
+from crossdock.protocols.base import Adapter
+from studies import by_uid, make_ct
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
+    with REMOTES[request.param](tmp_path) as remote:
+        yield remote
+
+
+def test_every_protocol_has_a_remote_and_settings_of_its_name() -> None:
+    models = get_args(get_args(Target)[0])
+    types = {get_args(model.model_fields["type"].annotation)[0] for model in models}
+    assert set(ADAPTERS) == set(REMOTES) == types
+    assert list(ADAPTERS) == sorted(ADAPTERS)
+
+
+def test_every_adapter_is_made_of_its_settings_alone() -> None:
+    for adapter in ADAPTERS.values():
+        assert issubclass(adapter, Adapter)
+        assert len(inspect.signature(adapter).parameters) == 1
+
+
+def test_a_check_of_a_peer_that_works_is_green_in_every_stage(remote: Remote) -> None:
+    with adapter_for(remote.target()) as adapter:
+        report = adapter.check()
+    assert report.green
+    assert [stage.state for stage in report.stages] == ["ok"] * len(report.stages)
+    assert all(stage.detail and stage.milliseconds > 0 for stage in report.stages)
+
+
+@pytest.mark.parametrize("fault", ["absent", "misnamed"])
+def test_a_check_of_a_peer_that_does_not_is_red_with_advice(remote: Remote, fault: str) -> None:
+    with adapter_for(getattr(remote, fault)()) as adapter:
+        report = adapter.check()
+    assert not report.green
+    failed = [stage for stage in report.stages if stage.state == "failed"]
+    assert len(failed) == 1
+    assert failed[0].detail
+    assert failed[0].advice
+    after = report.stages[report.stages.index(failed[0]) + 1 :]
+    assert all(stage.state == "skipped" for stage in after)
+
+
+def test_a_check_leaves_nothing_behind(remote: Remote) -> None:
+    with adapter_for(remote.target()) as adapter:
+        adapter.check()
+        adapter.check()
+    assert remote.files() == []
+
+
+def test_an_instance_arrives_with_the_same_bytes(remote: Remote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 1)
+    with adapter_for(remote.target()) as adapter:
+        (outcome,) = adapter.send(outgoing_of(paths))
+    assert outcome.outcome is Outcome.DELIVERED
+    assert remote.received() == by_uid(paths)
+
+
+def test_fifty_instances_have_one_outcome_each_in_order(remote: Remote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 50)
+    outgoing = outgoing_of(paths)
+    with adapter_for(remote.target()) as adapter:
+        outcomes = list(adapter.send(iter(outgoing)))
+        adapter.finish(outgoing)
+    assert [outcome.number for outcome in outcomes] == list(range(1, 51))
+    assert [outcome.sop_instance_uid for outcome in outcomes] == [
+        each.instance.sop_instance_uid for each in outgoing
+    ]
+    assert remote.received() == by_uid(paths)
+
+
+def test_sending_twice_ends_in_the_same_remote_state(remote: Remote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 3)
+    for _ in range(2):
+        outgoing = outgoing_of(paths)
+        with adapter_for(remote.target()) as adapter:
+            assert all(outcome.confirmed for outcome in adapter.send(outgoing))
+            adapter.finish(outgoing)
+            adapter.finish(outgoing)
+    assert remote.received() == by_uid(paths)
+
+
+def test_one_adapter_sends_one_delivery_after_another(remote: Remote, tmp_path: Path) -> None:
+    first, second = make_ct(tmp_path / "first", 2), make_ct(tmp_path / "second", 2)
+    with adapter_for(remote.target()) as adapter:
+        assert all(outcome.confirmed for outcome in adapter.send(outgoing_of(first)))
+        assert all(outcome.confirmed for outcome in adapter.send(outgoing_of(second)[:2]))
+    assert set(by_uid(first)) < set(remote.received())
+
+
+def test_sending_nothing_needs_no_peer(remote: Remote) -> None:
+    with adapter_for(remote.absent()) as adapter:
+        assert list(adapter.send([])) == []
+
+
+def test_a_peer_that_is_not_there_is_unreachable_for_now(remote: Remote, tmp_path: Path) -> None:
+    with (
+        adapter_for(remote.absent()) as adapter,
+        pytest.raises(DeliveryError) as raised,
+    ):
+        list(adapter.send(outgoing_of(make_ct(tmp_path / "ct", 2))))
+    assert raised.value.kind is ErrorKind.UNREACHABLE
+    assert raised.value.temporary
+    assert raised.value.detail
+
+
+def test_wrong_settings_are_misconfigured_until_somebody_mends_them(
+    remote: Remote, tmp_path: Path
+) -> None:
+    with (
+        adapter_for(remote.misnamed()) as adapter,
+        pytest.raises(DeliveryError) as raised,
+    ):
+        list(adapter.send(outgoing_of(make_ct(tmp_path / "ct", 1))))
+    assert raised.value.kind is ErrorKind.MISCONFIGURED
+    assert not raised.value.temporary
+
+
+def test_of_three_instances_the_refused_one_is_named(remote: Remote, tmp_path: Path) -> None:
+    outgoing = outgoing_of(make_ct(tmp_path / "ct", 3))
+    with adapter_for(remote.refusing(outgoing[1])) as adapter:
+        outcomes = list(adapter.send(outgoing))
+    assert [outcome.outcome for outcome in outcomes] == [
+        Outcome.DELIVERED,
+        Outcome.REFUSED,
+        Outcome.DELIVERED,
+    ]
+    assert outcomes[1].sop_instance_uid == outgoing[1].instance.sop_instance_uid
+    assert outcomes[1].status
+    assert outcomes[1].detail
+
+
+def test_a_peer_that_goes_away_midway_confirms_what_it_had_and_no_more(
+    remote: Remote, tmp_path: Path
+) -> None:
+    target, after_each = remote.breaking(after=2)
+    with adapter_for(target) as adapter:
+        outcomes = adapter.send(outgoing_of(make_ct(tmp_path / "ct", 4)))
+        for number in (1, 2):
+            assert next(outcomes).number == number
+            after_each(number)
+        with pytest.raises(DeliveryError) as raised:
+            next(outcomes)
+    assert raised.value.kind is ErrorKind.UNREACHABLE
+    assert raised.value.temporary
+
+
+def test_an_instance_whose_file_is_damaged_is_not_sent_and_others_are(
+    remote: Remote, tmp_path: Path
+) -> None:
+    paths = make_ct(tmp_path / "ct", 4)
+    outgoing = outgoing_of(paths)
+    paths[1].write_bytes(b"no DICOM at all")
+    paths[2].unlink()
+    with adapter_for(remote.target()) as adapter:
+        outcomes = list(adapter.send(outgoing))
+    assert [outcome.outcome for outcome in outcomes] == [
+        Outcome.DELIVERED,
+        Outcome.NOT_SENT,
+        Outcome.NOT_SENT,
+        Outcome.DELIVERED,
+    ]
+    assert "spool" in outcomes[1].detail
+
+
+def test_stopping_in_the_middle_closes_cleanly(remote: Remote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 5)
+    with adapter_for(remote.target()) as adapter:
+        first = list(islice(adapter.send(outgoing_of(paths)), 2))
+    assert [outcome.outcome for outcome in first] == [Outcome.DELIVERED] * 2
+    assert set(by_uid(paths[:2])) <= set(remote.received())
+
+
+def test_closing_twice_is_fine(remote: Remote) -> None:
+    adapter = adapter_for(remote.target())
+    adapter.close()
+    adapter.check()
+    adapter.close()
+    adapter.close()
