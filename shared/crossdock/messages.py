@@ -103,9 +103,10 @@ class DeliveryRouted(Message):
 
 
 class DeliveryAttempted(Message):
-    """One try is over. ``failures`` lists the instances that the target does not have.
+    """One try is over. The numbers say where the delivery stands after it, all tries together.
 
-    ``next_try`` is a Unix time; None where no further attempt is planned.
+    ``failures`` lists the instances that were offered and that the target does not have;
+    ``next_try`` is a Unix time, None where no further attempt is planned.
     """
 
     type: Literal["delivery.attempted"] = "delivery.attempted"

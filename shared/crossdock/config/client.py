@@ -13,6 +13,7 @@ from crossdock.bus.topology import CONFIG, CONFIG_CHANGED
 from crossdock.config.snapshot import Gateway, usable_gateway
 from crossdock.errors import BusError
 from crossdock.messages import ConfigChanged, ConfigPublished, ConfigRequested, Message
+from crossdock.telemetry import raised_at
 
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,11 @@ class ConfigClient:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            answered = self._ask()
+            try:
+                answered = self._ask()
+            except Exception as error:  # noqa: BLE001 — this thread must outlive a bad revision
+                log.error("config.not_applied", error=type(error).__name__, at=raised_at(error))
+                answered = True
             self._wake.wait(_POLL_SECONDS if answered else 0.5)
 
     def _heard(self, message: Message) -> None:

@@ -1,10 +1,11 @@
-"""A safe condition over DICOM keywords: ``Modality == "CT" and "CHEST" in StudyDescription``.
+r"""A safe condition over DICOM keywords: ``Modality == "CT" and "CHEST" in StudyDescription``.
 
 The language is a small part of Python's expressions: ``and or not``, comparisons, ``in``, text,
 numbers, lists, and the text methods ``lower upper startswith endswith``. A name is a DICOM keyword
 (PS3.6 6) or a fact of the association: ``store_node``, ``calling_ae_title``, ``called_ae_title``,
 ``address``. A value is the text as DICOM stores it, several values joined by a backslash, and
-empty where the element is missing; beside a number it is compared as a number. Nothing else can be
+empty where the element is missing; beside a number it is compared as a number. A backslash in a
+text is a backslash: ``ImageType == "ORIGINAL\PRIMARY"``. Nothing else can be
 written, so an expression cannot reach, call or change anything.
 """
 
@@ -51,7 +52,7 @@ class Expression:
         if len(text) > _MAX_LENGTH:
             raise ValueError(f"a condition has at most {_MAX_LENGTH} characters")
         try:
-            tree = ast.parse(text.strip(), mode="eval")
+            tree = ast.parse(text.strip().replace("\\", "\\\\"), mode="eval")
         except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
             where = f" at character {error.offset}" if isinstance(error, SyntaxError) else ""
             raise ValueError(f"not a condition{where}: {_words(error)}") from None

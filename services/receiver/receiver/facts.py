@@ -1,0 +1,57 @@
+"""What the receiver and its router tell the others, made from what is in the spool."""
+
+import time
+
+from crossdock.messages import DeliveryRouted, ParcelHeld, ParcelReceived
+from crossdock.model import Parcel, delivery_id
+from crossdock.spool import Routed
+
+
+def parcel_received(parcel: Parcel) -> ParcelReceived:
+    """Return the fact that a parcel is closed and safe."""
+    return ParcelReceived(
+        parcel=parcel.id,
+        store_node=parcel.store_node,
+        calling_ae_title=parcel.calling_ae_title,
+        address=parcel.address,
+        study_instance_uid=parcel.study_instance_uid,
+        series_instance_uid=parcel.series_instance_uid,
+        instances=len(parcel.instances),
+        bytes=parcel.size,
+        received_at=parcel.received_at,
+        closed_at=parcel.closed_at,
+    )
+
+
+def parcel_held(parcel: Parcel, reason: str, split_from: str = "") -> ParcelHeld:
+    """Return the fact that nobody wanted a parcel, or that part of another one."""
+    return ParcelHeld(
+        parcel=parcel.id,
+        reason=reason,
+        at=time.time(),
+        split_from=split_from,
+        instances=len(parcel.instances),
+        bytes=parcel.size,
+        store_node=parcel.store_node,
+        calling_ae_title=parcel.calling_ae_title,
+        address=parcel.address,
+        study_instance_uid=parcel.study_instance_uid,
+        series_instance_uid=parcel.series_instance_uid,
+        received_at=parcel.received_at,
+        closed_at=parcel.closed_at,
+    )
+
+
+def delivery_routed(parcel: Parcel, routed: Routed) -> DeliveryRouted:
+    """Return the fact that a parcel is to go to a target, as its marker says."""
+    count = len(parcel.instances) if routed.instances is None else len(routed.instances)
+    return DeliveryRouted(
+        delivery=delivery_id(parcel.id, routed.target),
+        parcel=parcel.id,
+        target=routed.target,
+        protocol=routed.protocol,
+        rules=routed.rules,
+        instances=count,
+        revision=routed.revision,
+        at=routed.at,
+    )

@@ -1,0 +1,114 @@
+"""Speaks to config-api for the command line, and says in plain words what went wrong."""
+
+import getpass
+import os
+from types import TracebackType
+from typing import Annotated, Any, NoReturn, Self
+
+import httpx
+import typer
+
+
+DEFAULT_API = "http://127.0.0.1:8080"
+
+FAILED = 1
+UNREACHABLE = 3
+
+ApiUrl = Annotated[
+    str, typer.Option("--api", envvar="CROSSDOCK_API", help="Where config-api answers.")
+]
+
+
+class Refused(Exception):  # noqa: N818 — reads as what happened
+    """config-api said no; ``errors`` are (field, message)."""
+
+    def __init__(self, status: int, detail: str, errors: list[tuple[str, str]]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+
+
+class Api:
+    """A connection to config-api; the token comes from ``CROSSDOCK_API_TOKEN``.
+
+    A call that is refused raises ``Refused``; one that reaches nobody ends the command with exit
+    code 3.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 40.0) -> None:
+        headers = {"Crossdock-Actor": _actor()}
+        token = os.environ.get("CROSSDOCK_API_TOKEN")
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(
+                base_url=f"{self._url}/api/v1/", headers=headers, timeout=timeout
+            )
+        except httpx.InvalidURL as error:
+            fail(f"--api {url}: {error}", UNREACHABLE)
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        """Make a call and return the answer, which is good.
+
+        Raises:
+            Refused: config-api answered with a problem.
+        """
+        wanted = {key: value for key, value in query.items() if value is not None}
+        try:
+            answer = self._http.request(method, path, json=body, params=wanted)
+        except httpx.ConnectError:
+            fail(f"nothing answers at {self._url}: is `crossdock up` running?", UNREACHABLE)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            fail(f"no answer from {self._url}: {str(error) or type(error).__name__}", UNREACHABLE)
+        if answer.is_success:
+            return answer
+        raise _refused(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection; a refusal ends the command with what config-api said."""
+        self._http.close()
+        if isinstance(error, Refused):
+            report(error)
+            raise typer.Exit(FAILED) from None
+
+
+def report(refused: Refused) -> None:
+    """Print a refusal, field by field."""
+    typer.echo(refused.detail or f"config-api answered {refused.status}", err=True)
+    for field, message in refused.errors:
+        typer.echo(f"  {field}: {message}", err=True)
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Print what went wrong and end the command."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _refused(answer: httpx.Response) -> Refused:
+    try:
+        problem = answer.json()
+        errors = [(str(item["field"]), str(item["message"])) for item in problem["errors"]]
+        return Refused(answer.status_code, str(problem["detail"]), errors)
+    except (ValueError, KeyError, TypeError):
+        words = f"{answer.request.url} answered {answer.status_code}, and not as config-api does"
+        return Refused(answer.status_code, words, [])
+
+
+def _actor() -> str:
+    """Return who runs the command, in ASCII as headers want it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        return "crossdock"
+    return name.encode("ascii", "replace").decode()

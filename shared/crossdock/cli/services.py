@@ -1,0 +1,83 @@
+"""``crossdock receiver | router | dispatcher | tester | config-api``: one service each.
+
+A service is imported only when it is to run, so that each needs only its own libraries. As a
+module of its own this file is the command line without the rest, which starts faster.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from crossdock.errors import CrossdockError
+from crossdock.settings import Settings, from_environment
+
+
+_PLAIN = {
+    "receiver": ("receiver.__main__", "Listen on the store nodes and take instances in."),
+    "router": ("receiver.router_main", "Evaluate the rules on parcels and schedule deliveries."),
+    "tester": ("tester.__main__", "Check targets on demand."),
+    "config-api": ("config_api.__main__", "Serve configuration, ledger and REST."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add a command per service."""
+    for name, (module, help_text) in _PLAIN.items():
+        app.command(name, help=help_text)(_command(module))
+    app.command()(dispatcher)
+
+
+def dispatcher(
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Serve targets of this protocol; repeatable, all if left out."),
+    ] = None,
+) -> None:
+    """Deliver parcels to targets."""
+    known = sorted(importlib.import_module("crossdock.protocols").ADAPTERS)
+    unknown = sorted(set(protocol or ()).difference(known))
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: the protocols are {', '.join(known)}", param_hint="--protocol"
+        )
+    _run("dispatcher.__main__", tuple(protocol or known))
+
+
+def _command(module: str) -> Callable[[], None]:
+    def command() -> None:
+        _run(module)
+
+    return command
+
+
+def _run(module: str, *arguments: object) -> NoReturn:
+    settings = settings_or_exit()
+    main: Callable[..., int] = importlib.import_module(module).main
+    try:
+        raise typer.Exit(main(settings, *arguments))
+    except (CrossdockError, OSError) as error:
+        typer.echo(f"crossdock: {error}", err=True)
+        sys.exit(1)
+
+
+def settings_or_exit() -> Settings:
+    """Return the settings of the environment; what is wrong with them ends the command."""
+    try:
+        return from_environment()
+    except ValueError as error:
+        typer.echo(f"crossdock: {error}", err=True)
+        sys.exit(2)
+
+
+def main() -> None:
+    """Run one service."""
+    app = typer.Typer(name="crossdock", pretty_exceptions_enable=False)
+    register(app)
+    app()
+
+
+if __name__ == "__main__":
+    main()
