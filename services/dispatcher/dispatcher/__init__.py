@@ -1,0 +1,1 @@
+"""Crossdock's dispatcher service."""

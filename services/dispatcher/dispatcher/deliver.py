@@ -1,0 +1,131 @@
+"""One attempt at a delivery: offers what is missing and journals each outcome as it comes.
+
+The one place where adapters meet metrics, the journal and the wish to stop.
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import extract_tb
+
+import structlog
+
+from crossdock.config.targets import Target
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.model import InstanceOutcome, Outcome
+from crossdock.protocols import Adapter, Outgoing, adapter_for
+from crossdock.spool import Claim
+from dispatcher.facts import first_refusal
+from dispatcher.metrics import BYTES, IN_WORK, INSTANCES, SECONDS
+from dispatcher.retry import Failure
+
+
+log = structlog.get_logger(__name__)
+
+
+class Stopped(Exception):  # noqa: N818 — reads as what happened
+    """The dispatcher is to stop; what was not sent yet stays as it is."""
+
+
+def deliver(
+    target: Target, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+) -> Failure | None:
+    """Make one attempt; return what stopped it, None once the target has everything.
+
+    Only what the target has not confirmed is offered. Each outcome is in the journal before the
+    next instance is sent.
+
+    Raises:
+        Stopped: ``stopping`` was set; nothing failed.
+        OSError: the journal cannot be written.
+    """
+    with IN_WORK.labels(target.name).track_inprogress(), SECONDS.labels(target.name).time():
+        try:
+            with adapter_for(target) as adapter:
+                return _attempt(adapter, target, claim, routed, stopping)
+        except DeliveryError as error:
+            return Failure.of(error)
+
+
+def _attempt(
+    adapter: Adapter,
+    target: Target,
+    claim: Claim,
+    routed: list[Outgoing],
+    stopping: threading.Event,
+) -> Failure | None:
+    missing = [each for each in routed if not claim.record.confirmed(each.instance.number)]
+    sizes = {each.instance.number: each.instance.size for each in missing}
+    for outcome in _outcomes(adapter, claim, missing):
+        claim.note(outcome=outcome.model_dump(mode="json"))
+        INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
+        if outcome.confirmed:
+            BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
+        if stopping.is_set():
+            raise Stopped
+    failure = _shortfall(claim, routed)
+    if failure is None:
+        _finish(adapter, routed)
+    return failure
+
+
+def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:
+    """Yield the outcomes of the missing instances; those whose file is damaged are not sent.
+
+    An instance at which a peer breaks the connection must not keep the others from it, so every
+    other try after such an end begins from behind.
+    """
+    sound = []
+    for each in missing[::-1] if claim.record.setbacks % 2 else missing:
+        if _size(each.path) == each.instance.size:
+            sound.append(each)
+        else:
+            yield each.outcome(Outcome.NOT_SENT, detail="its file in the spool is damaged")
+    if not sound:
+        return
+    try:
+        yield from adapter.send(sound)
+    except DeliveryError:
+        raise
+    except Exception as error:  # a fault in an adapter must become a visible reason
+        raise _fault(error) from error
+
+
+def _finish(adapter: Adapter, routed: list[Outgoing]) -> None:
+    try:
+        adapter.finish(routed)
+    except DeliveryError:
+        raise
+    except Exception as error:  # as above
+        raise _fault(error) from error
+
+
+def _fault(error: Exception) -> DeliveryError:
+    """Return a fault of our own as a failure; its text might quote a patient and is left out."""
+    frames = extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    kind = type(error).__qualname__
+    log.error("adapter.fault", error=kind, where=where)
+    detail = f"a fault in the adapter: {kind} at {where}"
+    return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _shortfall(claim: Claim, routed: list[Outgoing]) -> Failure | None:
+    """Return what is still missing after all was offered, in words; None if nothing is."""
+    count = sum(not claim.record.confirmed(each.instance.number) for each in routed)
+    if not count:
+        return None
+    first = first_refusal(claim.record)
+    if first is None:
+        return Failure(ErrorKind.UNEXPECTED, f"{count} instances got no answer")
+    kind = ErrorKind.REFUSED if first.outcome is Outcome.REFUSED else ErrorKind.UNEXPECTED
+    words = first.detail or first.status or "no reason given"
+    verb = "were refused" if first.outcome is Outcome.REFUSED else "could not be sent"
+    return Failure(kind, f"{count} of {len(routed)} instances {verb}, the first with: {words}")

@@ -1,0 +1,106 @@
+"""What a dispatcher tells the others, made from a delivery's journal.
+
+Numbers are where the delivery stands after the attempt, not what the attempt added, so that a fact
+published again says the same.
+"""
+
+from collections import Counter
+
+from crossdock.messages import DeliveryAttempted, DeliveryFinished
+from crossdock.model import (
+    DeliveryState,
+    Instance,
+    InstanceOutcome,
+    Outcome,
+    Parcel,
+    delivery_id,
+)
+from crossdock.spool import DeliveryRecord
+from dispatcher.retry import Failure
+
+
+def routed_instances(parcel: Parcel, record: DeliveryRecord) -> list[Instance]:
+    """Return the instances of a parcel that its target is to get, in order."""
+    wanted = record.routed.instances
+    if wanted is None:
+        return list(parcel.instances)
+    numbers = set(wanted)
+    return [instance for instance in parcel.instances if instance.number in numbers]
+
+
+def attempted(
+    parcel: Parcel,
+    record: DeliveryRecord,
+    started_at: float,
+    finished_at: float,
+    *,
+    failure: Failure | None = None,
+    next_try: float | None = None,
+) -> DeliveryAttempted:
+    """Return the fact that an attempt is over.
+
+    Instances that were never offered are counted in ``not_sent`` and not listed: of a target that
+    is down there would be thousands, and ``detail`` says for all of them why.
+    """
+    outcomes = [outcome for _, outcome in sorted(record.outcomes.items())]
+    count = _count(parcel, record)
+    return DeliveryAttempted(
+        delivery=delivery_id(parcel.id, record.routed.target),
+        attempt=record.tries,
+        started_at=started_at,
+        finished_at=finished_at,
+        delivered=count[Outcome.DELIVERED],
+        warnings=count[Outcome.WARNING],
+        refused=count[Outcome.REFUSED],
+        not_sent=count[Outcome.NOT_SENT],
+        kind=failure.kind.value if failure else "",
+        detail=failure.detail if failure else "",
+        next_try=next_try,
+        failures=tuple(outcome for outcome in outcomes if not outcome.confirmed),
+        warned=tuple(outcome for outcome in outcomes if outcome.outcome is Outcome.WARNING),
+    )
+
+
+def finished(
+    parcel: Parcel, record: DeliveryRecord, state: DeliveryState, at: float, reason: str = ""
+) -> DeliveryFinished:
+    """Return the fact that a delivery is delivered, or held for a reason."""
+    count = _count(parcel, record)
+    return DeliveryFinished(
+        delivery=delivery_id(parcel.id, record.routed.target),
+        state=state,
+        delivered=count[Outcome.DELIVERED],
+        warnings=count[Outcome.WARNING],
+        missing=count[Outcome.REFUSED] + count[Outcome.NOT_SENT],
+        reason=reason,
+        at=at,
+    )
+
+
+def held_unread(parcel: str, target: str, at: float, reason: str) -> DeliveryFinished:
+    """Return the fact that a delivery is held whose parcel or marker cannot be read."""
+    return DeliveryFinished(
+        delivery=delivery_id(parcel, target),
+        state=DeliveryState.HELD,
+        delivered=0,
+        warnings=0,
+        missing=0,
+        reason=reason,
+        at=at,
+    )
+
+
+def first_refusal(record: DeliveryRecord) -> InstanceOutcome | None:
+    """Return the first instance that was offered and not taken, None if there is none."""
+    missing = (outcome for _, outcome in sorted(record.outcomes.items()) if not outcome.confirmed)
+    return next(missing, None)
+
+
+def _count(parcel: Parcel, record: DeliveryRecord) -> Counter[Outcome]:
+    """Count the routed instances by outcome; without one they were not sent."""
+    return Counter(
+        record.outcomes[instance.number].outcome
+        if instance.number in record.outcomes
+        else Outcome.NOT_SENT
+        for instance in routed_instances(parcel, record)
+    )

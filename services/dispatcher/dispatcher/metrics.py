@@ -1,0 +1,28 @@
+"""What a dispatcher counts. Labels are names from the configuration, never from a patient."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+
+INSTANCES = Counter(
+    "crossdock_instances_delivered",
+    "Instances by what became of them.",
+    ["target", "protocol", "outcome"],
+)
+BYTES = Counter(
+    "crossdock_bytes_delivered",
+    "Bytes of the instances that targets confirmed.",
+    ["target", "protocol"],
+)
+ATTEMPTS = Counter(
+    "crossdock_attempts",
+    "Attempts by result: delivered, held, or the kind of failure.",
+    ["target", "result"],
+)
+SECONDS = Histogram(
+    "crossdock_delivery_seconds",
+    "Duration of attempts.",
+    ["target"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800),
+)
+IN_WORK = Gauge("crossdock_deliveries_in_work", "Deliveries being sent now.", ["target"])
+PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left alone.", ["target"])

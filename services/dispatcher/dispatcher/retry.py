@@ -1,0 +1,140 @@
+"""When a delivery that failed is tried again, and when it needs a person. Pure: no clock, no dice.
+
+A failure says something about the target, or about the delivery. A target may be down for a long
+weekend: that burns no attempt and ends by itself. A target that somebody must mend is asked less
+often. Instances that a working target refuses count: after a few attempts the delivery is held.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.spool import DeliveryRecord
+
+
+SCALE = "CROSSDOCK_RETRY_SCALE"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stopped an attempt, in the terms of ``DeliveryError``."""
+
+    kind: ErrorKind
+    detail: str
+    temporary: bool = False
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, error: DeliveryError) -> "Failure":
+        """Return what an adapter's error says."""
+        return cls(error.kind, error.detail, error.temporary, error.retry_after)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says something about the delivery rather than about its target."""
+        return not self.temporary and self.kind in (ErrorKind.REFUSED, ErrorKind.UNEXPECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try again at ``when``, a Unix time; ``counts`` if this attempt counts."""
+
+    when: float
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Do not try again before a person has looked; ``reason`` tells that person why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """All delays, in seconds, before jitter.
+
+    Attributes:
+        first: after the first failure of a target; each further one doubles it.
+        first_mend: the same where somebody must mend something at the target.
+        longest: what doubling ends at.
+        refused: after the first, second … attempt that counts; one more and it is held.
+        longest_asked: the longest that a peer can ask us to wait.
+        jitter: the share by which a delay may be longer or shorter.
+        pause: the longest that a failing target keeps its other deliveries waiting.
+        spool: after the spool itself failed.
+    """
+
+    first: float = 5.0
+    first_mend: float = 60.0
+    longest: float = 600.0
+    refused: tuple[float, ...] = (30.0, 120.0, 600.0, 1800.0)
+    longest_asked: float = 3600.0
+    jitter: float = 0.2
+    pause: float = 60.0
+    spool: float = 30.0
+
+    def scaled(self, factor: float) -> "RetryPolicy":
+        """Return the policy with all delays multiplied."""
+        return RetryPolicy(
+            first=self.first * factor,
+            first_mend=self.first_mend * factor,
+            longest=self.longest * factor,
+            refused=tuple(delay * factor for delay in self.refused),
+            longest_asked=self.longest_asked * factor,
+            jitter=self.jitter,
+            pause=self.pause * factor,
+            spool=self.spool * factor,
+        )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "RetryPolicy":
+        """Return the policy, multiplied by ``CROSSDOCK_RETRY_SCALE``, which is there for tests.
+
+        Raises:
+            ValueError: that is no positive number.
+        """
+        text = environment.get(SCALE) or "1"
+        try:
+            factor = float(text)
+        except ValueError:
+            factor = math.nan
+        if not 0 < factor < math.inf:
+            raise ValueError(f"{SCALE}={text!r}: use a positive number, such as 0.01")
+        return cls().scaled(factor)
+
+
+def decide(
+    record: DeliveryRecord, failure: Failure, policy: RetryPolicy, now: float, chance: float
+) -> RetryAt | Hold:
+    """Return what becomes of a delivery whose attempt just failed.
+
+    ``record`` does not know of this failure yet. ``chance``, from 0 to 1, spreads the retries of
+    deliveries that failed together.
+    """
+    if failure.counts:
+        if record.attempts >= len(policy.refused):
+            return Hold(_reason(record.attempts + 1, failure))
+        delay = policy.refused[record.attempts]
+    else:
+        delay = target_delay(failure, record.setbacks, policy)
+    spread = 1 + policy.jitter * (2 * chance - 1)
+    return RetryAt(now + max(delay * spread, _asked(failure, policy)), failure.counts)
+
+
+def target_delay(failure: Failure, setbacks: int, policy: RetryPolicy) -> float:
+    """Return how long to leave a target alone that failed ``setbacks`` times before, in a row."""
+    first = policy.first if failure.temporary else policy.first_mend
+    return float(min(policy.longest, first * 2.0 ** min(setbacks, 30)))
+
+
+def _asked(failure: Failure, policy: RetryPolicy) -> float:
+    return min(failure.retry_after or 0.0, policy.longest_asked)
+
+
+def _reason(attempts: int, failure: Failure) -> str:
+    return (
+        f"{attempts} attempts failed, the last one: {failure.detail}."
+        " Mend the cause at the target and retry, or discard the delivery"
+    )
