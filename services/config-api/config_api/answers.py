@@ -1,0 +1,163 @@
+"""What the API answers with. Times are ISO 8601 in UTC."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from config_api.changes import Change
+from crossdock.model import CheckReport, DeliveryState, InstanceOutcome, ParcelState
+
+
+def _moment(value: Any) -> Any:
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it; ``errors`` names the fields."""
+
+    class FieldError(BaseModel):
+        """One field and what is wrong with it."""
+
+        field: str = Field(examples=["port"])
+        message: str = Field(examples=["is missing"])
+
+    type: str = Field("about:blank", description="Always about:blank: the title says it.")
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field("", examples=["The settings are not valid."])
+    errors: list[FieldError] = []
+
+
+Item = TypeVar("Item")
+
+
+class Listing(BaseModel, Generic[Item]):
+    """One page of a list. ``next`` is what ``before`` must be for the page after it, if any."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class AttemptAnswer(BaseModel):
+    """One try at a delivery; the numbers say where the delivery stood after it.
+
+    ``kind`` is empty where nothing failed.
+    """
+
+    attempt: int
+    started_at: Moment
+    finished_at: Moment
+    delivered: int
+    warnings: int
+    refused: int
+    not_sent: int
+    kind: str
+    detail: str
+    next_try: Moment | None = Field(description="When the next attempt was planned for, if any.")
+
+
+class DeliverySummary(BaseModel):
+    """One parcel for one target. ``reason`` says why it waits, is held or was discarded."""
+
+    id: str
+    state: DeliveryState
+    parcel: str
+    target: str
+    protocol: str
+    rules: list[str] = Field(description="The rules that chose the target.")
+    revision: int = Field(description="The configuration that it was routed by.")
+    store_node: str
+    study_instance_uid: str
+    series_instance_uid: str
+    instances: int
+    delivered: int = Field(description="Instances that the target took without a warning.")
+    warnings: int = Field(description="Instances that the target took with a warning.")
+    missing: int = Field(description="Instances that the target does not have.")
+    reason: str
+    attempts: int
+    routed_at: Moment | None
+    attempted_at: Moment | None
+    finished_at: Moment | None
+    next_try: Moment | None
+
+
+class DeliveryAnswer(DeliverySummary):
+    """A delivery with its history, newest attempt last, and every instance that is exceptional."""
+
+    history: list[AttemptAnswer]
+    exceptions: list[InstanceOutcome] = Field(
+        description="Instances that the target does not have or took with a warning."
+    )
+
+
+class ParcelSummary(BaseModel):
+    """The instances that arrived together. ``reason`` says why it is held or was discarded."""
+
+    id: str
+    state: ParcelState
+    store_node: str
+    calling_ae_title: str
+    address: str
+    study_instance_uid: str
+    series_instance_uid: str
+    split_from: str
+    instances: int
+    bytes: int
+    reason: str
+    received_at: Moment | None
+    closed_at: Moment | None
+    routed_at: Moment | None
+
+
+class ParcelAnswer(ParcelSummary):
+    """A parcel with its deliveries."""
+
+    deliveries: list[DeliverySummary]
+
+
+class CheckAnswer(BaseModel):
+    """A staged connectivity report; ``green`` if something was checked and nothing failed."""
+
+    target: str
+    green: bool
+    report: CheckReport
+    at: Moment
+
+
+class Done(BaseModel):
+    """A person's request was carried out."""
+
+    detail: str
+
+
+class RevisionSummary(BaseModel):
+    """Who changed what in the configuration, and when."""
+
+    revision: int
+    at: Moment
+    actor: str
+    summary: str
+
+
+class RevisionAnswer(RevisionSummary):
+    """A revision with the whole configuration of then."""
+
+    document: dict[str, Any]
+
+
+class ChangeAnswer(BaseModel):
+    """What a change did, or with ``dry_run`` would do."""
+
+    revision: int = Field(description="The revision in force now.")
+    dry_run: bool
+    changes: list[Change]
+
+
+class Reason(BaseModel):
+    """Why a person gives something up."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]

@@ -1,0 +1,202 @@
+"""The configuration in numbered revisions: what is in force, how it came to be, and changes to it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from config_api.changes import Change, Document, changes_between, summary
+from config_api.database import Database
+from config_api.tables import DeliveryRow, RevisionRow
+from crossdock.bus import Bus
+from crossdock.bus.topology import publish
+from crossdock.config.snapshot import Gateway, parse_gateway, usable_gateway
+from crossdock.errors import BusError, CrossdockError
+from crossdock.messages import ConfigChanged
+from crossdock.model import DeliveryState
+
+
+log = structlog.get_logger(__name__)
+
+_TRIES = 5
+
+Edit = Callable[[Document], Document]
+"""Takes the document in force and returns the wanted one; may raise to refuse."""
+
+
+class StaleRevision(CrossdockError):  # noqa: N818 — reads as what happened
+    """The caller wanted to change another revision than the one in force."""
+
+
+class Conflict(CrossdockError):  # noqa: N818 — reads as what happened
+    """The change is fine by itself but something stands against it; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One state of the configuration."""
+
+    number: int
+    at: float
+    actor: str
+    summary: str
+    document: Document
+
+    @property
+    def gateway(self) -> Gateway:
+        """What can be used of it."""
+        return usable_gateway(self.document)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing was ever configured in this database."""
+        return self.number == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change did, or would do: the revision now in force, and the differences."""
+
+    revision: Revision
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a change is to be made.
+
+    Attributes:
+        actor: who wants it, for the record.
+        expected: the revision that the change was made for, None for whichever is in force.
+        force: remove targets although they have unfinished deliveries.
+        dry_run: say what would change and change nothing.
+        summary: what to write into the record; made from the changes if empty.
+    """
+
+    actor: str
+    expected: int | None = None
+    force: bool = False
+    dry_run: bool = False
+    summary: str = ""
+
+
+class Configuration:
+    """Reads and changes the configuration. Safe to use from any thread and any process."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._bus = bus
+
+    def current(self) -> Revision:
+        """Return the revision in force; the first one, of a new database, is empty.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used.
+        """
+        with self._database.reading() as session:
+            return _newest(session)
+
+    def revision(self, number: int) -> Revision | None:
+        """Return one revision, None if there is none of that number."""
+        with self._database.reading() as session:
+            row = session.get(RevisionRow, number)
+            return None if row is None else _revision(row)
+
+    def revisions(self, before: int | None, limit: int) -> list[Revision]:
+        """Return up to ``limit`` revisions older than ``before``, newest first."""
+        query = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(RevisionRow.number < before)
+        with self._database.reading() as session:
+            return [_revision(row) for row in session.scalars(query)]
+
+    def change(self, edit: Edit, wish: Wish) -> Changed:
+        """Make a change and tell everyone; what changes nothing makes no revision.
+
+        Of two changes at the same time the second is made on top of the first, so ``edit`` may run
+        more than once.
+
+        Raises:
+            ConfigError: the outcome would be invalid; names the fields.
+            StaleRevision: another revision than ``wish.expected`` is in force.
+            Conflict: a removed target has unfinished deliveries, or others were always faster.
+            DatabaseUnavailable: the database cannot be used.
+        """
+        for _ in range(_TRIES):
+            try:
+                changed = self._try(edit, wish)
+            except IntegrityError:
+                continue  # somebody else took the number in between
+            if changed.changes and not wish.dry_run:
+                self._announce(changed)
+            return changed
+        raise Conflict("others keep changing the configuration at the same time; try again")
+
+    def _try(self, edit: Edit, wish: Wish) -> Changed:
+        with self._database.writing() as session:
+            base = _newest(session)
+            if wish.expected not in (None, base.number):
+                raise StaleRevision(
+                    f"revision {base.number} is in force, the change was made for {wish.expected}"
+                )
+            document = parse_gateway(edit(base.document)).document()
+            changes = changes_between(base.document, document)
+            if not wish.force:
+                _refuse_to_strand(session, changes)
+            if wish.dry_run or not changes:
+                return Changed(base, changes)
+            row = _row(base.number + 1, document, wish, changes)
+            session.add(row)
+            session.flush()
+            return Changed(_revision(row), changes)
+
+    def _announce(self, changed: Changed) -> None:
+        """Tell the services; where the broker is away they find out by asking."""
+        number = changed.revision.number
+        log.info("config.changed", revision=number, summary=changed.revision.summary)
+        try:
+            publish(self._bus, ConfigChanged(revision=number))
+        except BusError as error:
+            log.warning("config.change_not_announced", revision=number, reason=str(error))
+
+
+def _newest(session: Session) -> Revision:
+    query = select(RevisionRow).order_by(RevisionRow.number.desc()).limit(1)
+    return _revision(session.scalars(query).one())
+
+
+def _revision(row: RevisionRow) -> Revision:
+    return Revision(row.number, row.at, row.actor, row.summary, row.document)
+
+
+def _row(number: int, document: Document, wish: Wish, changes: list[Change]) -> RevisionRow:
+    words = wish.summary or summary(changes)
+    return RevisionRow(
+        number=number, at=time.time(), actor=wish.actor, summary=words, document=document
+    )
+
+
+def _refuse_to_strand(session: Session, changes: list[Change]) -> None:
+    removed = [c.name for c in changes if c.kind == "targets" and c.change == "removed"]
+    unfinished = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
+    query = (
+        select(DeliveryRow.target)
+        .where(DeliveryRow.target.in_(removed), DeliveryRow.state.in_(unfinished))
+        .limit(1)
+    )
+    name = session.scalar(query) if removed else None
+    if name is not None:
+        raise Conflict(
+            f"target {name!r} has unfinished deliveries: disable it instead, or remove it with "
+            "force, which puts them on hold"
+        )
+
+
+def replace_with(document: Any) -> Edit:
+    """Return the edit that puts ``document`` in the place of all there is."""
+    return lambda _old: document

@@ -1,0 +1,287 @@
+"""Store nodes, targets and rules: the same routes for each kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from config_api.answers import Listing
+from config_api.changes import NOUNS, Document
+from config_api.configuration import Conflict, Revision, Wish
+from config_api.web.body import Actor, IfMatch, JsonObject, described
+from config_api.web.parts import Parts
+from config_api.web.problems import Refusal, documented
+from crossdock.config import Gateway
+from crossdock.config.snapshot import parse_object
+from crossdock.errors import ConfigError, FieldProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object: its key in ``gateway.yaml``, its path, its model and an example."""
+
+    key: str
+    path: str
+    model: Any
+    schema: str
+    example: Document
+
+    @property
+    def noun(self) -> str:
+        """What people call one of them."""
+        return NOUNS[self.key]
+
+
+Name = Annotated[str, Path(description="The object's name.", max_length=100)]
+Force = Annotated[bool, Query(description="Remove a target although it has unfinished deliveries.")]
+
+
+def router(kind: Kind, parts: Parts) -> APIRouter:
+    """Return the routes of one kind: list and create, and get, put, patch and delete of an item."""
+    routes = APIRouter(prefix=f"/{kind.path}", tags=[kind.path])
+    _reading(routes, kind, parts)
+    _writing(routes, kind, _Objects(kind, parts))
+    return routes
+
+
+def _reading(routes: APIRouter, kind: Kind, parts: Parts) -> None:
+    many, one = Listing[kind.model], kind.model  # type: ignore[name-defined]  # the kind's model is a value
+
+    @routes.get(
+        "",
+        response_model=many,
+        responses=documented(),
+        summary=f"List the {kind.noun}s",
+        operation_id=f"list_{kind.key}",
+    )
+    def index(response: Response) -> Any:
+        revision = parts.configuration.current()
+        response.headers["ETag"] = etag(revision)
+        return {"items": getattr(revision.gateway, kind.key)}
+
+    @routes.get(
+        "/{name}",
+        response_model=one,
+        responses=documented(404),
+        summary=f"Get a {kind.noun}",
+        operation_id=f"get_{kind.key}",
+    )
+    def get(name: Name, response: Response) -> Any:
+        revision = parts.configuration.current()
+        response.headers["ETag"] = etag(revision)
+        return _named(revision.gateway, kind, name)
+
+
+def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
+    body = described(kind.schema, kind.example)
+    common: dict[str, Any] = {"response_model": kind.model}
+
+    @routes.post(
+        "",
+        status_code=201,
+        openapi_extra=body,
+        responses=documented(400, 409, 412, 413, 415),
+        summary=f"Create a {kind.noun}",
+        operation_id=f"create_{kind.key}",
+        **common,
+    )
+    def create(item: JsonObject, expected: IfMatch, actor: Actor, response: Response) -> Any:
+        return objects.write(None, lambda _: item, Wish(actor, expected), response)
+
+    @routes.put(
+        "/{name}",
+        openapi_extra=body,
+        responses={201: {"description": "Created"}, **documented(400, 409, 412, 413, 415)},
+        summary=f"Replace a {kind.noun}, or create it",
+        operation_id=f"put_{kind.key}",
+        **common,
+    )
+    def put(
+        name: Name,
+        item: JsonObject,
+        expected: IfMatch,
+        actor: Actor,
+        response: Response,
+        *,
+        force: Force = False,
+    ) -> Any:
+        wish = Wish(actor, expected, force=force)
+        return objects.write(name, lambda _: {"name": name, **item}, wish, response)
+
+    @routes.patch(
+        "/{name}",
+        openapi_extra=_merge_patch(kind.example),
+        responses=documented(400, 404, 409, 412, 413, 415),
+        summary=f"Change some fields of a {kind.noun}",
+        description="A JSON merge patch (RFC 7396): null puts a field back to its default.",
+        operation_id=f"patch_{kind.key}",
+        **common,
+    )
+    def patch(
+        name: Name,
+        item: JsonObject,
+        expected: IfMatch,
+        actor: Actor,
+        response: Response,
+        *,
+        force: Force = False,
+    ) -> Any:
+        def merged(old: Document | None) -> Document:
+            if old is None:
+                raise _not_found(kind, name)
+            merged_item: Document = merge(old, item)
+            return merged_item
+
+        return objects.write(name, merged, Wish(actor, expected, force=force), response)
+
+    @routes.delete(
+        "/{name}",
+        status_code=204,
+        responses=documented(404, 409, 412),
+        summary=f"Delete a {kind.noun}",
+        operation_id=f"delete_{kind.key}",
+    )
+    def delete(name: Name, expected: IfMatch, actor: Actor, *, force: Force = False) -> None:
+        objects.delete(name, Wish(actor, expected, force=force))
+
+
+class _Objects:
+    """Changes the objects of one kind within the whole configuration."""
+
+    def __init__(self, kind: Kind, parts: Parts) -> None:
+        self._kind = kind
+        self._configuration = parts.configuration
+
+    def write(
+        self,
+        name: str | None,
+        wanted: Callable[[Document | None], Document],
+        wish: Wish,
+        response: Response,
+    ) -> Any:
+        """Put what ``wanted`` makes of the old object in its place, or add it; ``name`` None adds.
+
+        Returns the object as it is now.
+        """
+        written = ""
+        created = False
+
+        def edit(document: Document) -> Document:
+            nonlocal written, created
+            items = list(document.get(self._kind.key, ()))
+            place = _place(items, name)
+            created = place is None
+            item = self._checked(wanted(None if place is None else items[place]))
+            written = item["name"]
+            self._refuse_name(items, place, written)
+            if place is None:
+                items.append(item)
+            else:
+                items[place] = item
+            changed = {**document, self._kind.key: items}
+            self._refuse_dangling(changed)
+            return changed
+
+        changed = self._change(edit, wish, lambda items: _place(items, written))
+        response.headers["ETag"] = etag(changed)
+        if created:
+            response.status_code = HTTPStatus.CREATED
+        return _named(changed.gateway, self._kind, written)
+
+    def delete(self, name: str, wish: Wish) -> None:
+        """Remove an object that nothing needs."""
+
+        def edit(document: Document) -> Document:
+            items = list(document.get(self._kind.key, ()))
+            place = _place(items, name)
+            if place is None:
+                raise _not_found(self._kind, name)
+            del items[place]
+            changed = {**document, self._kind.key: items}
+            self._refuse_dangling(changed)
+            return changed
+
+        self._change(edit, wish, lambda _items: None)
+
+    def _change(
+        self, edit: Callable[[Document], Document], wish: Wish, place: Callable[[Any], int | None]
+    ) -> Revision:
+        attempted: Document = {}
+
+        def noting(document: Document) -> Document:
+            attempted.clear()
+            attempted.update(edit(document))
+            return attempted
+
+        try:
+            return self._configuration.change(noting, wish).revision
+        except ConfigError as error:
+            index = place(attempted.get(self._kind.key, ()))
+            own = f"{self._kind.key}[{index}]."
+            raise ConfigError(
+                [FieldProblem(p.field.removeprefix(own), p.message) for p in error.problems]
+            ) from None
+
+    def _checked(self, item: Document) -> Document:
+        parse_object(self._kind.key, item)
+        return item
+
+    def _refuse_name(self, items: list[Document], place: int | None, name: str) -> None:
+        taken = _place(items, name)
+        if taken is not None and taken != place:
+            raise Conflict(f"there is a {self._kind.noun} {name!r} already")
+
+    def _refuse_dangling(self, document: Document) -> None:
+        """Refuse to take away the name that a rule goes by."""
+        if self._kind.key == "rules":
+            return
+        known = {item["name"] for item in document[self._kind.key]}
+        for rule in document.get("rules", ()):
+            for name in rule.get(self._kind.key, ()):
+                if name not in known:
+                    raise Conflict(
+                        f"rule {rule['name']!r} needs {self._kind.noun} {name!r}: "
+                        "change the rule first"
+                    )
+
+
+def merge(old: Any, patch: Any) -> Any:
+    """Return ``old`` with a JSON merge patch applied (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(old) if isinstance(old, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def etag(revision: Revision) -> str:
+    """Return the entity tag of everything that the configuration's revision says."""
+    return f'"{revision.number}"'
+
+
+def _place(items: list[Document], name: str | None) -> int | None:
+    return next((i for i, item in enumerate(items) if item["name"] == name), None)
+
+
+def _named(gateway: Gateway, kind: Kind, name: str) -> Any:
+    for item in getattr(gateway, kind.key):
+        if item.name == name:
+            return item
+    raise _not_found(kind, name)
+
+
+def _not_found(kind: Kind, name: str) -> Refusal:
+    return Refusal(HTTPStatus.NOT_FOUND, f"There is no {kind.noun} {name!r}.")
+
+
+def _merge_patch(example: Document) -> dict[str, Any]:
+    field = next(key for key in reversed(example) if key not in ("name", "type"))
+    content = {"schema": {"type": "object"}, "example": {field: example[field]}}
+    types = ("application/merge-patch+json", "application/json")
+    return {"requestBody": {"required": True, "content": dict.fromkeys(types, content)}}
