@@ -105,14 +105,19 @@ def stop_on_signals(stopping: threading.Event) -> None:
     A supervisor gives its children a pipe as standard input and ``CROSSDOCK_SUPERVISED=1``; the
     pipe ends with it, however it ends.
     """
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    # A handler runs in the middle of whatever the main thread does. If that is waiting for
+    # ``stopping``, setting it there could wait for a lock that the main thread itself holds.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=_until_ended, args=(reader, stopping), daemon=True).start()
     if os.environ.get("CROSSDOCK_SUPERVISED") == "1":
-        threading.Thread(target=_until_orphaned, args=(stopping,), daemon=True).start()
+        threading.Thread(target=_until_ended, args=(0, stopping), daemon=True).start()
 
 
-def _until_orphaned(stopping: threading.Event) -> None:
-    """Wait for the end of standard input, without the buffer that its interpreter locks."""
-    while os.read(0, 4096):
-        pass
+def _until_ended(descriptor: int, stopping: threading.Event) -> None:
+    """Wait until something is said on a pipe, or it ends."""
+    os.read(descriptor, 1)
     stopping.set()

@@ -1,0 +1,25 @@
+"""What every service process does when it is told to stop."""
+
+import subprocess
+import sys
+
+
+SIGNALS_WHILE_WAITING = """
+import os, signal, threading
+from crossdock.service import stop_on_signals
+
+for _ in range(100):
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
+    while not stopping.wait(0.0001):
+        pass
+"""
+
+
+def test_a_signal_that_comes_in_the_middle_of_waiting_for_it_is_heard() -> None:
+    """A handler that sets the event itself can wait for ever for a lock of the main thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS_WHILE_WAITING], timeout=40, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
