@@ -5,14 +5,15 @@ import sys
 
 
 SIGNALS_WHILE_WAITING = """
-import os, signal, threading
+import os, random, signal, threading
 from crossdock.service import stop_on_signals
 
-for _ in range(100):
+for _ in range(200):
     stopping = threading.Event()
     stop_on_signals(stopping)
-    threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
-    while not stopping.wait(0.0001):
+    moment = random.random() * 0.002
+    threading.Timer(moment, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    while not stopping.wait(0):
         pass
 """
 
