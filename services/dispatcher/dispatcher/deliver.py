@@ -70,13 +70,9 @@ def _attempt(
 
 
 def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:
-    """Yield the outcomes of the missing instances; those whose file is damaged are not sent.
-
-    An instance at which a peer breaks the connection must not keep the others from it, so every
-    other try after such an end begins from behind.
-    """
+    """Yield the outcomes of the missing instances; those whose file is damaged are not sent."""
     sound = []
-    for each in missing[::-1] if claim.record.setbacks % 2 else missing:
+    for each in in_turn(missing, claim.record.setbacks):
         if _size(each.path) == each.instance.size:
             sound.append(each)
         else:
@@ -89,6 +85,19 @@ def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterat
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason
         raise _fault(error) from error
+
+
+def in_turn(missing: list[Outgoing], setbacks: int) -> list[Outgoing]:
+    """Return the missing instances in the order of this try.
+
+    An instance at which a peer breaks the connection must not keep the others from it, so each try
+    after such an end begins one instance later. Where a SOP Instance UID is there twice the order
+    of arrival holds, because the peer may keep only the last.
+    """
+    if not missing or len({each.instance.sop_instance_uid for each in missing}) < len(missing):
+        return missing
+    start = setbacks % len(missing)
+    return missing[start:] + missing[:start]
 
 
 def _finish(adapter: Adapter, routed: list[Outgoing]) -> None:

@@ -12,6 +12,7 @@ from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import DeliveryState, InstanceOutcome, Outcome
 from crossdock.protocols import ADAPTERS, Outgoing
 from crossdock.protocols.folder import FolderAdapter
+from dispatcher.deliver import in_turn
 from dispatcher.dispatch import Dispatch
 from dispatcher.orphans import orphans
 from dispatcher.retry import RetryPolicy
@@ -246,7 +247,7 @@ def test_a_fault_in_an_adapter_becomes_a_reason_without_its_words(
     assert stored.record("research").attempts == 1
 
 
-def test_after_a_broken_connection_the_next_try_begins_from_behind(
+def test_after_a_broken_connection_the_next_try_begins_one_instance_later(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Breaking(FolderAdapter):
@@ -265,3 +266,12 @@ def test_after_a_broken_connection_the_next_try_begins_from_behind(
         with pytest.raises(Retry):
             dispatch(place.target(), message)
     assert sorted(stored.record("research").outcomes) == [1, 3, 4, 5]
+
+
+def test_instances_of_one_uid_keep_their_order_in_every_try(place: Place) -> None:
+    stored, _ = place.parcel(3)
+    outgoing = [Outgoing(each, stored.file(each)) for each in stored.parcel.instances]
+    assert [each.instance.number for each in in_turn(outgoing, 1)] == [2, 3, 1]
+    twice = outgoing[0].instance.model_copy(update={"number": 4})
+    outgoing.append(Outgoing(twice, outgoing[0].path))
+    assert all(in_turn(outgoing, setbacks) == outgoing for setbacks in range(5))
