@@ -64,7 +64,8 @@ def _run(service: Service, options: Options) -> int:
         )
     except OSError as error:
         address = f"{settings.http_host}:{settings.http_port}"
-        return _refuse(f"config-api cannot listen on {address}: {error.strerror}")
+        reason = f"config-api cannot listen on {address}: {error.strerror}"
+        return _refuse(f"{reason}; choose another address with --http or CROSSDOCK_HTTP")
     service.closing(server.close)
     database.start(_PATIENCE_SECONDS)
     retention = Retention(database, options.ledger_days)

@@ -18,7 +18,7 @@ from crossdock.errors import CrossdockError
 from crossdock.settings import Settings
 
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 40.0
 _DELIVERED_SECONDS = 60.0
 
 

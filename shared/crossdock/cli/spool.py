@@ -28,7 +28,7 @@ def list_(
     spool = Spool(settings_or_exit().spool)
     table = Table()
     for column in ("parcel", "state", "instances", "MB", "pending", "held", "done", "note"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "parcel")
     try:
         rows = list(_rows(spool, with_retired=all_))
     except FileNotFoundError:
