@@ -41,7 +41,7 @@ class Service:
         self.health = Health()
         self.stopping = threading.Event()
         self.stack = ExitStack()
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.bus: Bus = self.stack.enter_context(connect(settings.broker, name=name))
         self.health.watch("broker", self._broker_problem)
 

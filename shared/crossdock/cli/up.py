@@ -40,6 +40,8 @@ def up(
     ] = False,
 ) -> None:
     """Run all services on this machine, until SIGTERM or Ctrl-C."""
+    if demo:
+        os.environ.setdefault("CROSSDOCK_LOG", "warning")  # so that the demo can be read
     settings = _settings(data, http)
     document = None if config is None else _checked(config)
     configure_logging(settings.log_level, "up")
@@ -87,7 +89,7 @@ def _checked(config: Path) -> dict[str, Any]:
 def _claim(data: Path) -> int:
     """Make the data directory and lock it, so that two gateways never share one by accident."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         _fail(f"{data}: {error.strerror}; choose a directory that can be written to with --data")
