@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ports import free_port
 from servers import require
 from waiting import until
 
@@ -24,7 +25,7 @@ class RabbitMQ:
         # The wrapper in /usr/sbin insists on the machine's own user and directories.
         self._program = require("rabbitmq-server", "/usr/lib/rabbitmq/bin")
         self._directory = directory
-        self.port, distribution, self._epmd_port = _free_ports(3)
+        self.port, distribution, self._epmd_port = free_port(), free_port(), free_port()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "enabled_plugins").write_text("[].")
         (directory / "rabbitmq.conf").write_text(
@@ -107,15 +108,6 @@ def rabbitmq(directory: Path) -> Iterator[RabbitMQ]:
         yield server
     finally:
         server.stop()
-
-
-def _free_ports(number: int) -> list[int]:
-    """Return ports that are free now: the server takes a number, not a socket."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _answers(port: int) -> bool:

@@ -137,6 +137,8 @@ class Workers(Subscription):
             taken.give_back()
         except BusError as error:
             log.warning("bus.failed", queue=self._name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 — as in the loop: the thread must live on
+            log.error("bus.failed", queue=self._name, error=kind(error), where=where(error))
 
     def _leave(self) -> None:
         """End this thread; the last one closes the inbox."""
