@@ -63,10 +63,12 @@ class Channels:
 
     def discard(self, channel: Channel) -> None:
         """Close a channel, with its connection."""
-        if channel.connection is None:
-            return
+        connection = channel.connection
+        client = None if connection is None else connection.client
+        if client is None:
+            return  # its end went through here before, or the transport let go of it by itself
         try:
-            channel.connection.client.release()
+            client.release()
         except self._medium.errors:
             return  # that is why it is thrown away
 
