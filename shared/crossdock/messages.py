@@ -105,7 +105,8 @@ class DeliveryRouted(Message):
 class DeliveryAttempted(Message):
     """One try is over. The numbers say where the delivery stands after it, all tries together.
 
-    ``failures`` lists the instances that were offered and that the target does not have;
+    ``failures`` lists the instances that were offered and that the target does not have,
+    ``warned`` those that it has with a remark: the peer's warning, or that they were converted.
     ``next_try`` is a Unix time, None where no further attempt is planned.
     """
 

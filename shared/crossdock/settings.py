@@ -15,6 +15,18 @@ DEFAULT_HTTP = "127.0.0.1:8080"
 
 
 @dataclass(frozen=True, slots=True)
+class Reserve:
+    """What is to stay free on a file system: the smaller of a number of bytes and a share."""
+
+    bytes: float = 1_000_000_000
+    share: float = 0.05
+
+    def of(self, total: int) -> int:
+        """Return it in bytes, for a file system of ``total`` bytes."""
+        return int(min(self.bytes, self.share * total))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says.
 
@@ -26,6 +38,8 @@ class Settings:
         log_level: ``debug``, ``info``, ``warning`` or ``error`` (``CROSSDOCK_LOG``).
         retention_seconds: how long a parcel is kept when all its deliveries are final
             (``CROSSDOCK_RETENTION_HOURS``, 24 by default).
+        spool_reserve: what is to stay free where the spool is (``CROSSDOCK_SPOOL_RESERVE``: bytes,
+            or a share such as ``10%``; the smaller of 5 % and 1 GB by default).
         api_token: what API callers must present (``CROSSDOCK_API_TOKEN``), None if unset.
     """
 
@@ -37,6 +51,7 @@ class Settings:
     log_level: str
     retention_seconds: float
     api_token: str | None
+    spool_reserve: Reserve = Reserve()
 
     @property
     def spool(self) -> Path:
@@ -54,7 +69,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
     Raises:
         ValueError: ``CROSSDOCK_HTTP`` is no HOST:PORT; ``CROSSDOCK_LOG`` is no level;
-            ``CROSSDOCK_RETENTION_HOURS`` is no number.
+            ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_SPOOL_RESERVE`` is no reserve.
     """
     data = Path(environment.get("CROSSDOCK_DATA") or DEFAULT_DATA).absolute()
     host, port = split_address(environment.get("CROSSDOCK_HTTP") or DEFAULT_HTTP)
@@ -70,7 +85,19 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         log_level=level,
         retention_seconds=_hours(environment.get("CROSSDOCK_RETENTION_HOURS") or "24"),
         api_token=environment.get("CROSSDOCK_API_TOKEN") or None,
+        spool_reserve=_reserve(environment.get("CROSSDOCK_SPOOL_RESERVE") or ""),
     )
+
+
+def _reserve(text: str) -> Reserve:
+    number = text.removesuffix("%").strip()
+    if not text:
+        return Reserve()
+    if number.isdecimal() and not text.endswith("%"):
+        return Reserve(bytes=int(number), share=1.0)
+    if number.isdecimal() and int(number) < 100:  # noqa: PLR2004 — per cent
+        return Reserve(bytes=math.inf, share=int(number) / 100)
+    raise ValueError(f"CROSSDOCK_SPOOL_RESERVE={text!r}: use bytes, or a share such as 5%")
 
 
 def _hours(text: str) -> float:

@@ -200,7 +200,11 @@ def test_a_full_disk_is_answered_with_a700_and_the_association_goes_on(
     small = make_ct(tmp_path / "small", 1)[0]
     with (
         _small_disk(tmp_path / "data/spool", 4),
-        running(tmp_path / "data", _gateway(folder, port := free_port())) as crossdock,
+        running(
+            tmp_path / "data",
+            _gateway(folder, port := free_port()),
+            CROSSDOCK_SPOOL_RESERVE="0",  # nothing is kept free, so that the disk does get full
+        ) as crossdock,
     ):
         with _association(port, large) as scu:
             assert scu.store(large, read_file_meta(large)) == Status.OUT_OF_RESOURCES

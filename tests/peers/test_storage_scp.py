@@ -329,7 +329,7 @@ def test_tls_senders_are_served(tmp_path: Path) -> None:
     tls.load_cert_chain(certificate, key)
     write_instance(tmp_path / "a.dcm", 1_000_000)
     keeper = Keeper()
-    with keeping(keeper, tls=tls) as scp:
+    with keeping(keeper, tls=lambda: tls) as scp:
         done = run("storescu", "-xe", "+tla", "-ic", "127.0.0.1", port_of(scp), tmp_path / "a.dcm")
         assert done.returncode == 0, done.stdout
         until(lambda: keeper.balanced and keeper.over)

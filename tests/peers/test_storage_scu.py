@@ -376,7 +376,7 @@ def test_tls_carries_the_same_bytes(max_pdu: int, tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
     meta = write_instance(path, 2_000_000)
     keeper = Keeper()
-    with keeping(keeper, tls=server, max_pdu=max_pdu) as scp:
+    with keeping(keeper, tls=lambda: server, max_pdu=max_pdu) as scp:
         with scu_to(scp.address[1], tls=client) as scu:
             scu.associate([context_of(meta)])
             assert list(scu.store_many([(path, meta)] * 3)) == [Status.SUCCESS] * 3
@@ -389,7 +389,7 @@ def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate, key)
     with (
-        keeping(Keeper(), tls=server) as scp,
+        keeping(Keeper(), tls=lambda: server) as scp,
         scu_to(scp.address[1], tls=ssl.create_default_context()) as scu,
         pytest.raises(PeerUnreachable, match="certificate not trusted") as caught,
     ):

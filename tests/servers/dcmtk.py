@@ -21,6 +21,19 @@ ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 _ATTEMPTS = 5
 
+_ARCHIVE = """\
+NetworkTCPPort  = {port}
+MaxPDUSize      = 16384
+MaxAssociations = 16
+HostTable BEGIN
+HostTable END
+VendorTable BEGIN
+VendorTable END
+AETable BEGIN
+QRSCP  {directory}  RW (200, 1024mb)  ANY
+AETable END
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreScp:
@@ -64,6 +77,28 @@ def storescp(directory: Path, *options: str) -> Iterator[StoreScp]:
                     process.terminate()
                 return
     pytest.fail(f"storescp {options} does not start")
+
+
+@contextmanager
+def dcmqrscp(directory: Path) -> Iterator[StoreScp]:
+    """Run dcmqrscp, DCMTK's archive, as AE title QRSCP on a free port."""
+    program = require("dcmqrscp")
+    stored = directory / "QRSCP"
+    stored.mkdir(parents=True, exist_ok=True)
+    for _ in range(_ATTEMPTS):
+        port = free_port()
+        configuration = directory / "dcmqrscp.cfg"
+        configuration.write_text(_ARCHIVE.format(port=port, directory=stored))
+        command = [program, "-c", str(configuration)]
+        with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+            until(partial(_answers, process, port), what="dcmqrscp")
+            if process.poll() is None:
+                try:
+                    yield StoreScp(port, stored)
+                finally:
+                    process.terminate()
+                return
+    pytest.fail("dcmqrscp does not start")
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

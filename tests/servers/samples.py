@@ -39,6 +39,19 @@ def sample(name: str) -> Path:
     return Path(found)
 
 
+def identified(name: str, directory: Path) -> Path:
+    """Write a copy of a sample with the identifiers that an archive cannot do without."""
+    ds = pydicom.dcmread(sample(name))
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not ds.get(keyword):
+            setattr(ds, keyword, UID("1.2.826.0.1.3680043.10.2"))
+    ds.PatientID = ds.get("PatientID") or "1"
+    directory.mkdir(parents=True, exist_ok=True)
+    ds.save_as(directory / name)
+    return directory / name
+
+
 def dataset_of(path: Path) -> bytes:
     """Return the bytes of a file's dataset, as they lie there."""
     return path.read_bytes()[read_file_meta(path).dataset_offset :]

@@ -57,7 +57,7 @@ def attempted(
         detail=failure.detail if failure else "",
         next_try=next_try,
         failures=tuple(outcome for outcome in outcomes if not outcome.confirmed),
-        warned=tuple(outcome for outcome in outcomes if outcome.outcome is Outcome.WARNING),
+        warned=tuple(outcome for outcome in outcomes if outcome.confirmed and outcome.detail),
     )
 
 

@@ -11,7 +11,7 @@ from crossdock.errors import BusError
 from crossdock.model import Parcel
 from crossdock.service import Service
 from crossdock.settings import Settings
-from crossdock.spool import Spool
+from crossdock.spool import Room, Spool
 from receiver.facts import parcel_received
 from receiver.parcels import Parcels
 from receiver.store_scp import StoreNodes
@@ -59,7 +59,9 @@ def main(settings: Settings) -> int:
         parcels = Parcels(spool, announcer.announce)
         parcels.start()
         service.closing(parcels.stop)
-        nodes = StoreNodes(spool, parcels)
+        room = Room(settings.spool, settings.spool_reserve)
+        service.health.watch("spool", room.problem)
+        nodes = StoreNodes(spool, parcels, room)
         nodes.start()
         service.closing(lambda: nodes.stop(_GRACE_SECONDS))
         service.health.watch("store nodes", nodes.problems)

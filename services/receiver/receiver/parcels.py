@@ -48,6 +48,7 @@ class _Growing:
     bytes: int = 0
     placing: int = 0
     full: bool = False
+    unsynced: list[int] = field(default_factory=list)
 
     def due_in(self, now: float) -> float:
         """Seconds until it is to be closed; 0 or less means now."""
@@ -86,7 +87,7 @@ class Parcels:
         self._thread.join()
 
     def place(self, node: StoreNode, caller: Caller, arrival: Arrival, received: Received) -> None:
-        """Make an instance safe in the parcel where it belongs.
+        """Put an instance into the parcel where it belongs, and make it safe as the node says.
 
         Raises:
             OSError: it is not safe: the disk is full or read-only.
@@ -94,7 +95,7 @@ class Parcels:
         growing, number = self._reserve(node, caller, received)
         instance: Instance | None = None
         try:
-            growing.parcel.add(arrival, number)
+            growing.parcel.add(arrival, number, sync=node.sync == "instance")
             instance = Instance(
                 number=number,
                 sop_class_uid=received.sop_class_uid,
@@ -109,7 +110,18 @@ class Parcels:
             self._placed(growing, instance)
 
     def association_ended(self, association: str) -> None:
-        """Take note that nothing more comes over an association."""
+        """Take note that nothing more comes over an association.
+
+        What it brought and its node syncs by association is safe when this returns.
+        """
+        with self._changed:
+            contributed = [
+                growing
+                for growing in (*self._open.values(), *self._full)
+                if association in growing.associations and growing.unsynced
+            ]
+        for growing in contributed:
+            self._sync(growing)
         with self._changed:
             for growing in (*self._open.values(), *self._full):
                 growing.associations.discard(association)
@@ -151,6 +163,8 @@ class Parcels:
             if instance is not None:
                 growing.instances.append(instance)
                 growing.bytes += instance.size
+                if growing.node.sync == "association":
+                    growing.unsynced.append(instance.number)
             if growing.full or self._stopping or not growing.associations:
                 self._changed.notify()
 
@@ -180,7 +194,20 @@ class Parcels:
         waits = [growing.due_in(now) for growing in (*self._open.values(), *self._full)]
         return max(0.0, min(waits)) if waits else None
 
+    def _sync(self, growing: _Growing) -> None:
+        """Make safe what was not synced when it came; what failed is tried again at the close."""
+        with self._changed:
+            numbers, growing.unsynced = growing.unsynced, []
+        try:
+            growing.parcel.sync(numbers)
+        except OSError as error:
+            log.error("parcel.not_synced", parcel=growing.parcel.origin.id, reason=error.strerror)
+            with self._changed:
+                growing.unsynced += numbers
+
     def _close(self, growing: _Growing) -> None:
+        if growing.unsynced:
+            self._sync(growing)
         try:
             if not growing.instances:
                 growing.parcel.remove()

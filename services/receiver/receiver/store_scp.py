@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -11,15 +12,11 @@ from crossdock.config import Gateway, StoreNode
 from crossdock.dicom.header import scan
 from crossdock.dicom.part10 import file_meta
 from crossdock.dicom.status import Status
-from crossdock.dicom.storage_scp import (
-    CALLED_AE_TITLE_NOT_RECOGNISED,
-    CALLING_AE_TITLE_NOT_RECOGNISED,
-    Caller,
-    Rejection,
-    StorageScp,
-)
-from crossdock.errors import SpoolError
-from crossdock.spool import Arrival, Spool
+from crossdock.dicom.storage_scp import Caller, Rejection, StorageScp
+from crossdock.dicom.tls import ServerContext
+from crossdock.errors import DicomError, SpoolError
+from crossdock.spool import Arrival, Room, Spool
+from receiver.admission import Admission
 from receiver.parcels import Parcels, Received
 
 
@@ -36,22 +33,37 @@ ASSOCIATIONS = Counter(
 )
 LISTENING = Gauge("crossdock_store_node_listening", "Whether a store node listens.", ["store_node"])
 
-_STUDY, _SERIES = 0x0020000D, 0x0020000E
-_SCAN_BYTES = (16_384, 1_048_576)  # enough for nearly all; then for what has large private groups
+_STUDY, _SERIES = _WANTED = 0x0020000D, 0x0020000E
+_SCAN_BYTES = 16_384  # enough for nearly all
+_LONG_SCAN_BYTES = 1_048_576  # for what has large private groups
 _RETRY_SECONDS = 1.0
+_MAX_ASSOCIATIONS = 1000  # the most that a node can be configured to admit
+
+
+@lru_cache(maxsize=1024)
+def _received(store_node: str, status: int) -> Counter:
+    """Return a counter; finding it again for each instance would cost ten times its use."""
+    return RECEIVED.labels(store_node, f"{status:04X}")
+
+
+@lru_cache(maxsize=1024)
+def _received_bytes(store_node: str) -> Counter:
+    return RECEIVED_BYTES.labels(store_node)
 
 
 class NodeHandler:
     """Answers the associations of one store node. ``node`` may be replaced at any time."""
 
-    def __init__(self, node: StoreNode, spool: Spool, parcels: Parcels) -> None:
+    def __init__(self, node: StoreNode, spool: Spool, parcels: Parcels, room: Room) -> None:
         self.node = node
+        self._room = room
+        self._admission = Admission(room)
         self._spool = spool
         self._parcels = parcels
 
     def admit(self, caller: Caller) -> Rejection | None:
         """Say whether a caller may send here (PS3.8 9.3.4)."""
-        rejection = self._rejection(caller)
+        rejection = self._admission.admit(self.node, caller)
         result = "accepted" if rejection is None else "rejected"
         ASSOCIATIONS.labels(self.node.name, result).inc()
         if rejection is not None:
@@ -65,16 +77,6 @@ class NodeHandler:
             )
         return rejection
 
-    def _rejection(self, caller: Caller) -> Rejection | None:
-        node = self.node
-        if node.check_called_ae_title and caller.called_ae_title != node.ae_title:
-            return CALLED_AE_TITLE_NOT_RECOGNISED
-        known = node.accept == "any" or any(
-            source.matches_title(caller.calling_ae_title) and source.matches_address(caller.address)
-            for source in node.sources
-        )
-        return None if known else CALLING_AE_TITLE_NOT_RECOGNISED
-
     def begin(
         self, caller: Caller, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
     ) -> "InstanceWriter":
@@ -83,6 +85,10 @@ class NodeHandler:
         Raises:
             SpoolError: the spool cannot take it.
         """
+        problem = self._room.problem()
+        if problem is not None:
+            _received(self.node.name, Status.OUT_OF_RESOURCES).inc()
+            raise SpoolError(problem)
         meta = file_meta(
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
@@ -93,10 +99,9 @@ class NodeHandler:
         )
         received = Received(sop_class_uid, sop_instance_uid, transfer_syntax_uid, "", "")
         try:
-            arrival = self._spool.arrival()
-            arrival.write([meta])
+            arrival = self._spool.arrival(meta)
         except OSError as error:
-            RECEIVED.labels(self.node.name, f"{Status.OUT_OF_RESOURCES:04X}").inc()
+            _received(self.node.name, Status.OUT_OF_RESOURCES).inc()
             log.error("instance.not_stored", store_node=self.node.name, reason=error.strerror)
             raise SpoolError(f"{self._spool.incoming}: {error.strerror}") from error
         return InstanceWriter(self, caller, arrival, received, len(meta))
@@ -112,12 +117,13 @@ class NodeHandler:
             status = Status.OUT_OF_RESOURCES
             log.error("instance.not_stored", store_node=self.node.name, reason=error.strerror)
         else:
-            RECEIVED_BYTES.labels(self.node.name).inc(size)
-        RECEIVED.labels(self.node.name, f"{status:04X}").inc()
+            _received_bytes(self.node.name).inc(size)
+        _received(self.node.name, status).inc()
         return status
 
     def ended(self, caller: Caller) -> None:
         """Take note that an association is over."""
+        self._admission.ended(caller)
         self._parcels.association_ended(caller.association)
 
 
@@ -130,6 +136,8 @@ class InstanceWriter:
     arrival: Arrival
     received: Received
     offset: int
+    begun: bool = False
+    found: dict[int, bytes] = field(default_factory=dict)
 
     def write(self, chunks: Sequence[memoryview]) -> None:
         """Append bytes of the dataset.
@@ -138,23 +146,28 @@ class InstanceWriter:
             OSError: the disk is full or read-only.
         """
         self.arrival.write(chunks)
+        if not self.begun:
+            # Mostly enough, and looked at while the rest is still on its way.
+            self.begun = True
+            self._scan(chunks[0][:_SCAN_BYTES])
 
     def commit(self) -> int:
         """Make the instance safe where it belongs; return the DIMSE status to answer."""
-        found: dict[int, bytes] = {}
-        for size in _SCAN_BYTES:
-            prefix = self.arrival.read(self.offset, size)
-            found = scan(prefix, self.received.transfer_syntax_uid, (_STUDY, _SERIES))
-            if len(found) == 2 or len(prefix) < size:  # noqa: PLR2004 — study and series
+        for size in (_SCAN_BYTES, _LONG_SCAN_BYTES):
+            if len(self.found) == len(_WANTED):
                 break
+            self._scan(self.arrival.read(self.offset, size))
         received = Received(
             self.received.sop_class_uid,
             self.received.sop_instance_uid,
             self.received.transfer_syntax_uid,
-            _uid(found.get(_STUDY, b"")),
-            _uid(found.get(_SERIES, b"")),
+            _uid(self.found.get(_STUDY, b"")),
+            _uid(self.found.get(_SERIES, b"")),
         )
         return self.handler.keep(self.caller, self.arrival, received)
+
+    def _scan(self, prefix: memoryview | bytes) -> None:
+        self.found = scan(prefix, self.received.transfer_syntax_uid, _WANTED)
 
     def discard(self) -> None:
         """Forget what arrived: the association broke, or the disk is full."""
@@ -169,9 +182,10 @@ def _uid(value: bytes) -> str:
 class StoreNodes:
     """The store nodes of this process, kept as the configuration says."""
 
-    def __init__(self, spool: Spool, parcels: Parcels) -> None:
+    def __init__(self, spool: Spool, parcels: Parcels, room: Room) -> None:
         self._spool = spool
         self._parcels = parcels
+        self._room = room
         self._lock = threading.Lock()
         self._wanted: dict[str, StoreNode] = {}
         self._running: dict[str, tuple[NodeHandler, StorageScp]] = {}
@@ -187,14 +201,14 @@ class StoreNodes:
     def configure(self, gateway: Gateway, _revision: int) -> None:
         """Start, change and stop nodes so that they are as configured.
 
-        Who may send changes without a break; a node whose address changes is stopped, with time
-        for its associations to end, and started anew.
+        Who may send changes without a break; a node whose address or TLS changes is stopped, with
+        time for its associations to end, and started anew.
         """
         with self._lock:
             self._wanted = {node.name: node for node in gateway.store_nodes if node.enabled}
             for name, (handler, _) in list(self._running.items()):
                 wanted = self._wanted.get(name)
-                if wanted is None or _address(wanted) != _address(handler.node):
+                if wanted is None or _listening(wanted) != _listening(handler.node):
                     self._stop(name)
                 else:
                     handler.node = wanted
@@ -219,6 +233,7 @@ class StoreNodes:
 
     def _keep_trying(self) -> None:
         while not self._stopping.wait(_RETRY_SECONDS):
+            self._room.problem()  # so that log and metrics know, too, when nobody sends
             with self._lock:
                 self._start_missing()
 
@@ -229,12 +244,13 @@ class StoreNodes:
                 self._start(node)
 
     def _start(self, node: StoreNode) -> None:
-        handler = NodeHandler(node, self._spool, self._parcels)
-        scp = StorageScp(node.host, node.port, handler)
+        handler = NodeHandler(node, self._spool, self._parcels, self._room)
         try:
+            scp = _scp(node, handler)
             scp.start()
-        except OSError as error:
-            problem = f"store node {node.name}: port {node.port}: {error.strerror or error}"
+        except (OSError, DicomError) as error:
+            words = error.strerror if isinstance(error, OSError) else None
+            problem = f"store node {node.name}: port {node.port}: {words or error}"
             self._problems[node.name] = problem
             LISTENING.labels(node.name).set(0)
             return
@@ -251,5 +267,15 @@ class StoreNodes:
         self._stops = [other for other in self._stops if other.is_alive()] + [thread]
 
 
-def _address(node: StoreNode) -> tuple[str, int]:
-    return node.host, node.port
+def _scp(node: StoreNode, handler: NodeHandler) -> StorageScp:
+    """Return the SCP of a node, not listening yet.
+
+    Raises:
+        DicomError: its certificate, key or CA cannot be used.
+    """
+    tls = ServerContext(node.tls.files()) if node.tls is not None else None
+    return StorageScp(node.host, node.port, handler, max_associations=_MAX_ASSOCIATIONS, tls=tls)
+
+
+def _listening(node: StoreNode) -> tuple[object, ...]:
+    return node.host, node.port, node.tls

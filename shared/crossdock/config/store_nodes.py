@@ -1,24 +1,45 @@
 """Store nodes: the AEs that listen, and who may send to them."""
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from crossdock.config.fields import AETitle, Configured, Host, Name, Network, Port, Text
+from crossdock.config.tls import NodeTls
+
+
+Associations = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Source(Configured):
-    """Somebody who may send: a calling AE title, an address or network, or both."""
+    """Somebody who may send: a calling AE title, an address or network, a certificate, or several."""
 
     ae_title: AETitle | None = Field(None, description="Calling AE title; any if left out.")
     address: Network | None = Field(None, description="Address or CIDR network; any if left out.")
+    certificate: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="Common name or alternative name in its TLS certificate; any if left out."
+    )
+    max_associations: Associations | None = Field(
+        None, description="Associations at once from this source; more are refused for now."
+    )
 
     @model_validator(mode="after")
     def _names_somebody(self) -> "Source":
-        if self.ae_title is None and self.address is None:
-            raise ValueError("a source needs ae_title, address or both; for all use accept: any")
+        if self.ae_title is None and self.address is None and self.certificate is None:
+            raise ValueError(
+                "a source needs ae_title, address or certificate; for all use accept: any"
+            )
         return self
+
+    def matches(self, calling_ae_title: str, address: str, certificate: Sequence[str]) -> bool:
+        """Whether a caller is this source; ``certificate`` are the names that it proved."""
+        return (
+            self.matches_title(calling_ae_title)
+            and self.matches_address(address)
+            and self.matches_certificate(certificate)
+        )
 
     def matches_title(self, calling_ae_title: str) -> bool:
         """Whether the calling AE title is this source's."""
@@ -31,6 +52,11 @@ class Source(Configured):
         ip = ipaddress.ip_address(address)
         mapped = getattr(ip, "ipv4_mapped", None)
         return (mapped or ip) in ipaddress.ip_network(self.address)
+
+    def matches_certificate(self, names: Sequence[str]) -> bool:
+        """Whether one of the names in a certificate is this source's; case does not matter."""
+        wanted = self.certificate
+        return wanted is None or wanted.casefold() in (name.casefold() for name in names)
 
 
 class StoreNode(Configured):
@@ -46,6 +72,10 @@ class StoreNode(Configured):
     check_called_ae_title: bool = Field(
         True, description="Refuse associations that call another AE title."
     )
+    max_associations: Associations = Field(
+        100, description="Associations at once; more are refused for now."
+    )
+    tls: NodeTls | None = Field(None, description="TLS; plain TCP if left out.")
     quiet_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         10.0, description="A parcel is closed when nothing arrived for it this long."
     )
@@ -55,6 +85,10 @@ class StoreNode(Configured):
     parcel_bytes: Annotated[int, Field(ge=1_000_000)] = Field(
         256_000_000, description="A parcel is closed at this many bytes."
     )
+    sync: Literal["instance", "association", "none"] = Field(
+        "instance",
+        description="When bytes are forced to disk: before each success, or less safely later.",
+    )
     description: Text = ""
 
     @model_validator(mode="after")
@@ -63,4 +97,11 @@ class StoreNode(Configured):
             raise ValueError("say who may send: `accept: any`, or a list of sources")
         if self.accept == "any" and self.sources:
             raise ValueError("`accept: any` and sources exclude each other; drop one")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_for_certificates(self) -> "StoreNode":
+        asked = self.tls is not None and self.tls.client_certificate != "none"
+        if not asked and any(source.certificate for source in self.sources):
+            raise ValueError("a source with a certificate needs tls with a client_certificate")
         return self

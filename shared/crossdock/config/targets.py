@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from crossdock.config.fields import AETitle, Configured, Host, Name, Port, Seconds, Text
 from crossdock.config.naming import check_template
+from crossdock.config.tls import TargetTls
 
 
 class TargetBase(Configured):
@@ -66,8 +67,19 @@ class DicomTarget(TargetBase):
     max_pdu: Annotated[int, Field(ge=4096, le=1_048_576)] = Field(
         131_072, description="Largest PDU that we offer to receive, in bytes."
     )
+    associations: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="Associations side by side per delivery, no more than the peer admits."
+    )
+    window: Annotated[int, Field(ge=1, le=64)] = Field(
+        16, description="Instances under way at once in an association, if the peer grants that."
+    )
     connect_timeout: Seconds = Field(10.0, description="Seconds to wait for the connection.")
     timeout: Seconds = Field(60.0, description="Seconds to wait for each answer of the peer.")
+    tls: TargetTls | None = Field(None, description="TLS; plain TCP if left out.")
+    convert_refused: bool = Field(
+        True,
+        description="Send an instance uncompressed where the peer refuses its transfer syntax.",
+    )
 
 
 Target = Annotated[FolderTarget | DicomTarget, Field(discriminator="type")]

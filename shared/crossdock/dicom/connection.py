@@ -14,8 +14,15 @@ import ssl
 import time
 from typing import Final
 
-from crossdock.dicom.errors import AssociationAborted, PeerTimeout, PeerUnreachable
+from crossdock.dicom.errors import (
+    AssociationAborted,
+    PeerTimeout,
+    PeerUnreachable,
+    TlsEnded,
+    TlsFailed,
+)
 from crossdock.dicom.pdu import Fragment, Pdu, PduStream, encode_short
+from crossdock.dicom.tls import PeerCertificate, peer_certificate, words_of
 from crossdock.errors import SpoolError
 
 
@@ -42,6 +49,7 @@ class Connection:
         self._tail = memoryview(b"")
         self._drained = False
         self._poll = select.poll()
+        self._awaited = 0
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
 
@@ -51,7 +59,8 @@ class Connection:
         """Begin TLS: as the client of ``server_hostname``, or as the server.
 
         Raises:
-            PeerUnreachable: the handshake failed; the message says why.
+            TlsFailed: the two do not agree; the message says about what.
+            PeerUnreachable: the connection was lost.
             PeerTimeout: it took longer than ``seconds``.
         """
         deadline = time.monotonic() + seconds
@@ -69,13 +78,28 @@ class Connection:
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
                     left = deadline - time.monotonic()
                     self._wait(_event_for(want), left, seconds, "TLS handshake")
-        except (OSError, ValueError) as error:  # ValueError: a name that TLS cannot ask for
+        except (ssl.SSLError, ValueError) as error:  # ValueError: a name that TLS cannot ask for
+            raise TlsFailed(describe(error)) from None
+        except OSError as error:
             raise PeerUnreachable("tls", describe(error)) from None
 
     @property
     def encrypted(self) -> bool:
         """Whether it is TLS, so that the kernel cannot send files by itself."""
         return isinstance(self._socket, ssl.SSLSocket)
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """The certificate that the peer showed, None without TLS or if it was not asked for one."""
+        sock = self._socket
+        return peer_certificate(sock) if isinstance(sock, ssl.SSLSocket) else None
+
+    @property
+    def cipher(self) -> str:
+        """The TLS version and cipher suite, empty without TLS."""
+        sock = self._socket
+        found = sock.cipher() if isinstance(sock, ssl.SSLSocket) else None
+        return f"{found[1]} {found[0]}" if found else ""
 
     def enlarge(self, size: int) -> None:
         """Read up to ``size`` bytes at once from now on: worth its memory once data is to come."""
@@ -91,9 +115,11 @@ class Connection:
             PeerTimeout: not a byte came within ``seconds``.
             ProtocolError: what came is not DICOM.
         """
-        kept = len(self._tail)
-        self._buffer[:kept] = bytes(self._tail)  # it may overlap with where it goes
-        received = self._read(self._buffer[kept:], seconds, waited_for)
+        free, kept = self._buffer, len(self._tail)
+        if kept:
+            free[:kept] = bytes(self._tail)  # it may overlap with where it goes
+            free = free[kept:]
+        received = self._read(free, seconds, waited_for)
         if not received:
             raise AssociationAborted("the peer closed the connection")
         data = self._buffer[: kept + received]
@@ -161,7 +187,9 @@ class Connection:
             offset += sent
 
     def _wait(self, event: int, left: float, seconds: float, waited_for: str) -> None:
-        self._poll.register(self._socket.fileno(), event)
+        if event != self._awaited:
+            self._poll.register(self._socket.fileno(), event)
+            self._awaited = event
         if not self._poll.poll(max(left, 0.0) * 1000):
             raise PeerTimeout(waited_for, seconds)
 
@@ -186,9 +214,12 @@ class Connection:
         deadline = time.monotonic() + seconds
         buffer = memoryview(bytearray(_DRAIN_BUFFER))
         self._shut(socket.SHUT_WR)
-        with contextlib.suppress(AssociationAborted, PeerTimeout):
-            while (left := deadline - time.monotonic()) > 0 and self._read(buffer, left, "close"):
-                pass
+        with contextlib.suppress(OSError, PeerTimeout):
+            while (left := deadline - time.monotonic()) > 0:
+                self._wait(select.POLLIN, left, seconds, "close")
+                # Past TLS: after a handshake that failed it would not read any more.
+                if not socket.socket.recv_into(self._socket, buffer):
+                    return
 
     def close(self) -> None:
         """Close the socket. Closing twice is fine."""
@@ -209,13 +240,13 @@ def _event_for(want: OSError, otherwise: int = select.POLLOUT) -> int:
 
 
 def _lost(error: OSError) -> AssociationAborted:
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return TlsEnded(describe(error))
     return AssociationAborted(f"connection lost: {describe(error)}")
 
 
 def describe(error: Exception) -> str:
     """Return an operating system's or TLS error for people, without its number."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "TLS failed").replace("_", " ").lower()
+        return words_of(error)
     return (error.strerror if isinstance(error, OSError) else "") or str(error)

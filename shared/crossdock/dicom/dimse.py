@@ -1,8 +1,8 @@
 """DIMSE command sets (PS3.7 6.3, 9.3 and E): implicit VR little endian, group 0000."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from crossdock.dicom.errors import AbortReason, ProtocolError
 
@@ -37,8 +37,7 @@ _ELEMENT = Struct("<HHI")
 _US = Struct("<H")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command set, as far as C-STORE and C-ECHO need it; absent numbers are -1."""
 
     field: int

@@ -30,6 +30,7 @@ _VRS: Final = frozenset(
     b" US UT UV".split()
 )
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT_VRS: Final = _VRS - _LONG_VRS
 
 
 class Layout(NamedTuple):
@@ -103,11 +104,14 @@ def _walk(  # noqa: C901 — a call per branch would double what an element cost
             tag = group << 16 | element
             if tag > highest:
                 return True
-            if explicit and vr in _LONG_VRS:
+            if explicit and vr in _SHORT_VRS:
+                position += 8
+                if tag not in wanted:
+                    position += length
+                    continue
+            elif explicit and vr in _LONG_VRS:
                 length = unpack_long(data, position + 8)[0]
                 position += 12
-            elif explicit and vr in _VRS:
-                position += 8
             else:
                 tag, vr, length, position = headers.read(position, explicit=False)
             if length == _UNDEFINED:

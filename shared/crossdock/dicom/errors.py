@@ -5,7 +5,10 @@
     DicomError
      ├── AssociationRejected   the peer answered, and said no
      ├── AssociationAborted    the peer or the network ended it
+     │    └── TlsEnded         the peer's TLS did, with a reason
      ├── PeerUnreachable       there was never a connection
+     │    └── TlsFailed        because the two do not agree about TLS
+     ├── TlsMisconfigured      our own certificate, key or CA cannot be used
      ├── PeerTimeout           the peer did not answer, or stopped taking data
      ├── NoAcceptedContext     the peer does not take this SOP class in this transfer syntax
      └── ProtocolError         bytes that PS3.8 or PS3.7 do not allow
@@ -77,6 +80,25 @@ class PeerUnreachable(DicomError):  # noqa: N818 — reads as what happened
         super().__init__(f"{stage}: {words}")
         self.stage = stage
         self.words = words
+
+
+class TlsEnded(AssociationAborted):
+    """The peer, or we, found fault with TLS after the handshake; ``words`` say what."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+class TlsFailed(PeerUnreachable):
+    """There is no TLS with the peer: a certificate, a name, a version. Somebody must mend it."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__("tls", words)
+
+
+class TlsMisconfigured(DicomError):  # noqa: N818 — reads as what happened
+    """Our own certificate, key or CA cannot be used; the message says which file and why."""
 
 
 class PeerTimeout(DicomError):  # noqa: N818 — reads as what happened

@@ -1,6 +1,7 @@
 """The DICOM file format: the preamble and file meta information before a dataset (PS3.10 7.1)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from struct import Struct
 
@@ -62,11 +63,30 @@ def file_meta(
     Receiving AE Title, and ``address``, the sender's host, the URI in (0002,0027) Sending
     Presentation Address. Empty ones are left out.
     """
-    body = b"".join(
+    before = _before_instance(sop_class_uid)
+    instance = _element(_SOP_INSTANCE_UID, b"UI", sop_instance_uid.encode())
+    after = _after_instance(transfer_syntax_uid, calling_ae_title, called_ae_title, address)
+    length = len(before) + len(instance) + len(after)
+    group_length = _element(_GROUP_LENGTH, b"UL", length.to_bytes(4, "little"))
+    return b"".join((PREAMBLE, group_length, before, instance, after))
+
+
+@lru_cache(maxsize=256)
+def _before_instance(sop_class_uid: str) -> bytes:
+    return b"".join(
         (
             _element(_VERSION, b"OB", b"\x00\x01"),
             _element(_SOP_CLASS_UID, b"UI", sop_class_uid.encode()),
-            _element(_SOP_INSTANCE_UID, b"UI", sop_instance_uid.encode()),
+        )
+    )
+
+
+@lru_cache(maxsize=256)
+def _after_instance(
+    transfer_syntax_uid: str, calling_ae_title: str, called_ae_title: str, address: str
+) -> bytes:
+    return b"".join(
+        (
             _element(_TRANSFER_SYNTAX_UID, b"UI", transfer_syntax_uid.encode()),
             _element(_IMPLEMENTATION_CLASS_UID, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
             _element(_IMPLEMENTATION_VERSION_NAME, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
@@ -75,7 +95,6 @@ def file_meta(
             _optional(_SENDING_PRESENTATION_ADDRESS, b"UR", _address_to_uri(address)),
         )
     )
-    return PREAMBLE + _element(_GROUP_LENGTH, b"UL", len(body).to_bytes(4, "little")) + body
 
 
 def read_file_meta(path: Path) -> FileMeta:

@@ -30,6 +30,15 @@ _HEADER = Struct(">BxI")
 _PDV = Struct(">IBB")
 _FRAME = Struct(">BxIIBB")
 
+_NOT_DICOM = {
+    0x15: "a TLS alert instead of DICOM: that port wants TLS",
+    0x16: "a TLS handshake instead of DICOM: this port is without TLS",
+    0x47: "HTTP instead of DICOM",  # GET
+    0x48: "HTTP instead of DICOM",  # HTTP, HEAD
+    0x50: "HTTP instead of DICOM",  # POST
+}
+"""What the first byte of another protocol means, for people."""
+
 FRAME_LENGTH = _FRAME.size
 """Bytes before the data of a P-DATA-TF that holds one presentation data value."""
 
@@ -79,15 +88,13 @@ class PduStream:
         """
         items: list[Fragment | Pdu] = []
         position, end = 0, len(data)
-        while True:
+        while position < end:
             left = end - position
-            if self._pdv_left:
-                if not left:
-                    break
+            if left >= FRAME_LENGTH and not self._pdu_left and not self._pdv_left:
+                taken = self._open_frame(data, position)
+            elif self._pdv_left:
                 taken = self._take_data(data, position, left, items)
             elif self._pdu_left and self._type != P_DATA_TF:
-                if not left:
-                    break
                 taken = self._take_body(data, position, left, items)
             elif left < PDV_OVERHEAD:  # a PDU's header is as long
                 break
@@ -118,6 +125,16 @@ class PduStream:
             self._body.clear()
         return taken
 
+    def _open_frame(self, data: memoryview, position: int) -> int:
+        """Open a PDU together with its first value, as most of them hold only that one."""
+        kind, length, pdv_length, context_id, control = _FRAME.unpack_from(data, position)
+        fits = length <= self._max_length or not self._max_length
+        if kind != P_DATA_TF or length != pdv_length + 4 or pdv_length <= 2 or not fits:  # noqa: PLR2004 — context and control
+            return self._open_pdu(data, position)
+        self._type, self._pdu_left, self._pdv_left = P_DATA_TF, 0, pdv_length - 2
+        self._context_id, self._control = context_id, control
+        return FRAME_LENGTH
+
     def _open_pdv(self, data: memoryview, position: int, items: list[Fragment | Pdu]) -> int:
         length, self._context_id, self._control = _PDV.unpack_from(data, position)
         self._pdu_left -= length + 4
@@ -134,7 +151,8 @@ class PduStream:
     def _open_pdu(self, data: memoryview, position: int) -> int:
         kind, length = _HEADER.unpack_from(data, position)
         if not ASSOCIATE_RQ <= kind <= ABORT:
-            raise ProtocolError(AbortReason.UNRECOGNISED_PDU, f"a PDU of type {kind:02X}")
+            words = _NOT_DICOM.get(kind, f"a PDU of type {kind:02X}")
+            raise ProtocolError(AbortReason.UNRECOGNISED_PDU, words)
         if kind == P_DATA_TF:
             allowed = length >= PDV_OVERHEAD and (
                 length <= self._max_length or not self._max_length

@@ -1,7 +1,6 @@
 """One association of the storage SCP, from the connection to its end, in a thread of its own."""
 
 import socket
-import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from crossdock.dicom.pdu import Fragment, Pdu
 from crossdock.dicom.reception import CommandBuffer, Reception
 from crossdock.dicom.status import Status, is_warning
 from crossdock.dicom.storage_handler import Caller, InstanceWriter, StorageHandler, guarded
+from crossdock.dicom.tls import ContextSource
 from crossdock.errors import DicomError
 from crossdock.model import new_id
 
@@ -37,6 +37,9 @@ class _Stopping(DicomError):  # noqa: N818 — a reason to end, not an error
 _USER = 0  # source of an A-ABORT (PS3.8 table 9-26)
 _PROVIDER = 2
 _LINGER = 2.0
+_READ_AHEAD = 16 * 1024
+"""Read at once beside a whole PDU: with more, data leaves the processor's cache meanwhile."""
+
 _MAX_UID_LENGTH = 64
 
 
@@ -64,7 +67,7 @@ class ScpAssociation:
         *,
         limits: Limits,
         slots: threading.Semaphore,
-        tls: ssl.SSLContext | None,
+        tls: ContextSource | None,
     ) -> None:
         self.accepted = False
         self._slots = slots
@@ -116,16 +119,18 @@ class ScpAssociation:
 
     def _secure(self) -> None:
         if self._tls is not None:
-            self._connection.secure(self._tls, self._limits.acse_timeout)
+            self._connection.secure(self._tls(), self._limits.acse_timeout)
 
     def _associate(self) -> bool:
         request = self._request()
+        certificate = self._connection.certificate
         caller = Caller(
             association=new_id(),
             calling_ae_title=request.calling_ae_title,
             called_ae_title=request.called_ae_title,
             address=self._address[0],
             port=self._address[1],
+            certificate=certificate.names if certificate else (),
         )
         rejection = negotiation.objection(request) or self._admit(caller)
         if rejection is not None:
@@ -183,7 +188,7 @@ class ScpAssociation:
             if context.result == associate.ACCEPTANCE
         }
         self._max_data = pdu.max_data(request.user.max_length, limits.max_pdu)
-        self._connection.enlarge(max(2 * limits.max_pdu, 64 * 1024))
+        self._connection.enlarge(limits.max_pdu + _READ_AHEAD)
         body = associate.encode_answer(answer)
         self._connection.send(pdu.encode(pdu.ASSOCIATE_AC, body), limits.acse_timeout)
         _log.info(

@@ -18,13 +18,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who an association is with. ``association`` is unique to it; the address is the peer's."""
+    """Who an association is with. ``association`` is unique to it; the address is the peer's.
+
+    ``certificate`` are the names in the certificate that the peer proved to own over TLS.
+    """
 
     association: str
     calling_ae_title: str
     called_ae_title: str
     address: str
     port: int
+    certificate: tuple[str, ...] = ()
 
 
 class InstanceWriter(Protocol):

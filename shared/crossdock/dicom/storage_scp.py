@@ -7,7 +7,6 @@ the size of an instance.
 import contextlib
 import selectors
 import socket
-import ssl
 import threading
 import time
 
@@ -25,6 +24,7 @@ from crossdock.dicom.negotiation import (
 )
 from crossdock.dicom.scp_association import Limits, ScpAssociation
 from crossdock.dicom.storage_handler import Caller, InstanceWriter, StorageHandler
+from crossdock.dicom.tls import ContextSource
 
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 
 _log = structlog.get_logger(__name__)
 
-_BACKLOG = 128
+_BACKLOG = 1024
 _MAX_SILENT = 64
 """Connections without an association that may exist at once; the oldest makes room for a new."""
 
@@ -53,7 +53,8 @@ class StorageScp:
 
     ``max_pdu`` is bytes, all times are seconds: ``acse_timeout`` for the association request,
     ``dimse_timeout`` for progress within a message, ``idle_timeout`` between messages. More than
-    ``max_associations`` are rejected as a temporary limit. With ``tls`` every connection is TLS.
+    ``max_associations`` are rejected as a temporary limit. With ``tls``, which is
+    asked anew for each connection, every connection is TLS.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class StorageScp:
         acse_timeout: float = 30.0,
         dimse_timeout: float = 60.0,
         idle_timeout: float = 600.0,
-        tls: ssl.SSLContext | None = None,
+        tls: ContextSource | None = None,
     ) -> None:
         self._host = host
         self._port = port

@@ -24,11 +24,14 @@ from crossdock.dicom.errors import (
     PeerTimeout,
     PeerUnreachable,
     ProtocolError,
+    TlsEnded,
+    TlsFailed,
 )
 from crossdock.dicom.part10 import FileMeta
 from crossdock.dicom.pdu import Fragment, Pdu
 from crossdock.dicom.reception import CommandBuffer
 from crossdock.dicom.sending import DatasetSender
+from crossdock.dicom.tls import PeerCertificate
 from crossdock.dicom.uids import VERIFICATION
 from crossdock.errors import CrossdockError, SpoolError
 
@@ -87,17 +90,36 @@ class StorageScu:
         self._associated = False
 
     def connect(self) -> None:
-        """Connect, with TLS where it is set; ``associate`` does it if this was not called.
+        """Connect; ``associate`` does it if this was not called.
 
         Raises:
-            PeerUnreachable: the name, the connection or TLS failed; ``stage`` says which.
+            PeerUnreachable: the name or the connection failed; ``stage`` says which.
             PeerTimeout: there was no connection in time.
         """
         sock = _connected(self._host, self._port, self._connect_timeout)
         self._connection = Connection(sock, self._max_pdu)
-        if self._tls is not None:
+
+    def secure(self) -> None:
+        """Begin TLS if it is set; ``associate`` does it if this was not called.
+
+        Raises:
+            TlsFailed: the two do not agree about certificates, names or versions.
+            PeerUnreachable, PeerTimeout: the connection was lost, or took too long.
+        """
+        connection = self._talk()
+        if self._tls is not None and not connection.encrypted:
             hostname = self._server_hostname or self._host
-            self._connection.secure(self._tls, self._acse_timeout, hostname)
+            connection.secure(self._tls, self._acse_timeout, hostname)
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """The peer's certificate, None without TLS."""
+        return self._talk().certificate
+
+    @property
+    def cipher(self) -> str:
+        """The TLS version and cipher suite, empty without TLS."""
+        return self._talk().cipher
 
     def associate(self, contexts: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Request an association. Each context is a SOP class and its transfer syntaxes.
@@ -115,10 +137,14 @@ class StorageScu:
             raise ValueError(f"{len(contexts)} presentation contexts: 1 to {MAX_CONTEXTS} can be")
         if self._connection is None:
             self.connect()
+        self.secure()
         request = self._request(contexts)
         body = associate.encode_request(request)
-        self._talk().send(pdu.encode(pdu.ASSOCIATE_RQ, body), self._acse_timeout)
-        answer = self._await(pdu.ASSOCIATE_AC, self._acse_timeout, "answer to the association")
+        try:
+            self._talk().send(pdu.encode(pdu.ASSOCIATE_RQ, body), self._acse_timeout)
+            answer = self._await(pdu.ASSOCIATE_AC, self._acse_timeout, "answer to the association")
+        except TlsEnded as error:  # in TLS 1.3 a client hears only now what the server thinks of it
+            raise TlsFailed(error.words) from None
         self._agree(request, associate.decode(answer.body))
 
     def accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> bool:

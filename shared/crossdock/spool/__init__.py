@@ -16,6 +16,7 @@ that it happened or did not, whatever dies in the middle::
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.marker import Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
+from crossdock.spool.room import Room
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
 
@@ -26,6 +27,7 @@ __all__ = [
     "DeliveryRecord",
     "OpenParcel",
     "Origin",
+    "Room",
     "Routed",
     "Spool",
     "StoredParcel",

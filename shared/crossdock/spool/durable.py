@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,54 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class SharedSync:
+    """Makes the names in one directory durable for many threads at once.
+
+    A sync that has begun may miss a name, so a caller needs one that begins after the call. Those
+    that come while one runs share the next.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._changed = threading.Condition()
+        self._running = False
+        self._begun = 0
+        self._ended = 0
+        self._failure: tuple[int, OSError] | None = None
+
+    def sync(self) -> None:
+        """Return once the names that the directory has now are durable.
+
+        Raises:
+            OSError: they are not; all who share the sync hear it, since the kernel says it once.
+        """
+        with self._changed:
+            wanted = self._begun + 1
+            while self._running and self._ended < wanted:
+                self._changed.wait()
+            if self._failure is not None and self._failure[0] >= wanted:
+                raise OSError(*self._failure[1].args)
+            if self._ended >= wanted:
+                return
+            self._running = True
+            self._begun = number = self._begun + 1
+        self._lead(number)
+
+    def _lead(self, number: int) -> None:
+        failure: OSError | None = None
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            failure = error
+            raise
+        finally:
+            with self._changed:
+                self._running = False
+                self._ended = number
+                self._failure = self._failure if failure is None else (number, failure)
+                self._changed.notify_all()
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -1,24 +1,23 @@
-"""Bytes that arrive: a file under ``incoming/`` until it is whole and synced."""
+"""Bytes that arrive: a file under ``incoming/`` until it is whole and, where wanted, synced."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-
-from crossdock.spool.durable import sync_directory
 
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
 class Arrival:
-    """One instance while it arrives. End it with ``place`` or ``discard``.
+    """One instance while it arrives, begun by ``head``. End it with ``place`` or ``discard``.
 
     Raises:
         OSError: the file cannot be made; so do ``write`` and ``place`` when the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, head: bytes = b"") -> None:
         self._path = path
+        self._head: list[memoryview | bytes] = [head] if head else []
         self._descriptor: int | None = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
         )
@@ -27,6 +26,8 @@ class Arrival:
     def write(self, chunks: Sequence[memoryview | bytes]) -> None:
         """Append the chunks, in order."""
         assert self._descriptor is not None, "written after its end"  # noqa: S101 — our own bug
+        if self._head:
+            chunks, self._head = [*self._head, *chunks], []
         for start in range(0, len(chunks), _IOV_MAX):
             self._write(list(chunks[start : start + _IOV_MAX]))
 
@@ -43,19 +44,24 @@ class Arrival:
         assert self._descriptor is not None, "read after its end"  # noqa: S101 — our own bug
         return os.pread(self._descriptor, size, offset)
 
-    def place(self, destination: Path) -> None:
-        """Make the bytes durable under ``destination``; when it returns, they are safe."""
+    def place(self, destination: Path | str, *, sync: bool = True) -> None:
+        """Give the bytes their name in a parcel; with ``sync`` they are durable before.
+
+        The name is not durable yet: that is for whoever owns the directory.
+        """
         assert self._descriptor is not None, "placed after its end"  # noqa: S101 — our own bug
-        os.fdatasync(self._descriptor)
+        if self._head:
+            self.write(())
+        if sync:
+            os.fdatasync(self._descriptor)
         self._close()
-        self._path.rename(destination)
-        sync_directory(destination.parent)
+        os.rename(self._path, destination)  # noqa: PTH104 — for a Path costs more than the call
 
     def discard(self) -> None:
         """Forget what arrived. Safe to call at any time; after ``place`` it does nothing."""
         if self._descriptor is not None:
             self._close()
-            self._path.unlink(missing_ok=True)
+            Path(self._path).unlink(missing_ok=True)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

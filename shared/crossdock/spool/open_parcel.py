@@ -2,12 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from crossdock.dicom.part10 import FileMeta, read_file_meta
 from crossdock.errors import DicomError
 from crossdock.model import Frozen, Instance, Parcel, new_id
-from crossdock.spool.durable import move, sync_directory, try_lock, write_file
+from crossdock.spool.durable import SharedSync, move, sync_directory, try_lock, write_file
 from crossdock.spool.incoming import Arrival
 
 
@@ -36,7 +37,9 @@ class OpenParcel:
     def __init__(self, path: Path, origin: Origin, descriptor: int) -> None:
         self.path = path
         self.origin = origin
+        self._folder = f"{path}{os.sep}"
         self._descriptor = descriptor
+        self._names = SharedSync(descriptor)
 
     @classmethod
     def create(cls, incoming: Path, opened: Path, origin: Origin) -> "OpenParcel":
@@ -69,13 +72,34 @@ class OpenParcel:
             return None
         return cls(path, _read_origin(path), descriptor)
 
-    def add(self, arrival: Arrival, number: int) -> None:
-        """Make an instance safe as number ``number`` of this parcel.
+    def add(self, arrival: Arrival, number: int, *, sync: bool = True) -> None:
+        """Make an instance safe as number ``number`` of this parcel; without ``sync``, only add it.
 
         Raises:
             OSError: it is not safe, and not there.
         """
-        arrival.place(self.path / f"{number}.dcm")
+        name = f"{self._folder}{number}.dcm"
+        arrival.place(name, sync=sync)
+        if sync:
+            try:
+                self._names.sync()
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def sync(self, numbers: Iterable[int]) -> None:
+        """Make instances safe that were added without ``sync``.
+
+        Raises:
+            OSError: they are not safe.
+        """
+        for number in numbers:
+            descriptor = os.open(f"{self._folder}{number}.dcm", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._names.sync()
 
     def close(self, parcels: Path, instances: tuple[Instance, ...]) -> Parcel:
         """Finish the parcel: from now on it is in ``parcels`` and does not grow.

@@ -23,6 +23,7 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
+        self._incoming = f"{self.incoming}{os.sep}"  # as text, for a Path per instance is costly
         self.opened = root / "open"
         self.parcels = root / "parcels"
         self.held = root / "held"
@@ -41,13 +42,13 @@ class Spool:
                 raise SpoolError(f"{directory}: {error.strerror}") from error
         sync_directory(self.root)
 
-    def arrival(self) -> Arrival:
-        """Begin to take in one instance.
+    def arrival(self, head: bytes = b"") -> Arrival:
+        """Begin to take in one instance, whose file begins with ``head``.
 
         Raises:
             OSError: the disk is full or read-only.
         """
-        return Arrival(self.incoming / f"{new_id()}.part")
+        return Arrival(f"{self._incoming}{new_id()}.part", head)
 
     def open_parcel(self, origin: Origin) -> OpenParcel:
         """Open a parcel.

@@ -127,3 +127,16 @@ def test_what_a_dead_receiver_left_open_is_closed_with_all_that_was_confirmed(
     assert [len(parcel.instances) for parcel in recovered] == [2]
     assert recovered[0].series_instance_uid == "1.2.3"
     until(lambda: not list(alive.opened.iterdir()))
+
+
+def test_instances_synced_by_association_are_there_when_it_has_ended(bench: Bench) -> None:
+    for number in (1, 2, 3):
+        bench.receive(caller("a"), number, sync="association")
+    bench.parcels.association_ended("a")
+    assert len(bench.next().instances) == 3
+
+
+def test_instances_that_are_not_synced_are_handed_on_all_the_same(bench: Bench) -> None:
+    bench.receive(caller("a"), 1, sync="none")
+    bench.parcels.association_ended("a")
+    assert len(bench.next().instances) == 1

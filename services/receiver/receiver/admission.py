@@ -1,0 +1,69 @@
+"""Who may send to a store node now: for good or for the moment (PS3.8 9.3.4).
+
+What a sender has to mend is refused for good. What passes by itself, a full spool or too many
+associations, is refused for the moment, so that the sender tries again.
+"""
+
+import threading
+
+from crossdock.config import StoreNode
+from crossdock.config.store_nodes import Source
+from crossdock.dicom.storage_scp import (
+    CALLED_AE_TITLE_NOT_RECOGNISED,
+    CALLING_AE_TITLE_NOT_RECOGNISED,
+    LOCAL_LIMIT_EXCEEDED,
+    TEMPORARY_CONGESTION,
+    Caller,
+    Rejection,
+)
+from crossdock.spool import Room
+
+
+ANYBODY = Source.model_construct()
+"""The source of a node that accepts any."""
+
+
+class Admission:
+    """Counts the associations of one store node; called from many threads."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._lock = threading.Lock()
+        self._admitted: dict[str, Source] = {}
+
+    def admit(self, node: StoreNode, caller: Caller) -> Rejection | None:
+        """Admit a caller and return None, or return why not."""
+        if node.check_called_ae_title and caller.called_ae_title != node.ae_title:
+            return CALLED_AE_TITLE_NOT_RECOGNISED
+        source = source_of(node, caller)
+        if source is None:
+            return CALLING_AE_TITLE_NOT_RECOGNISED
+        if self._room.problem() is not None:
+            return TEMPORARY_CONGESTION
+        with self._lock:
+            if self._is_full(node, source):
+                return LOCAL_LIMIT_EXCEEDED
+            self._admitted[caller.association] = source
+        return None
+
+    def ended(self, caller: Caller) -> None:
+        """Take note that an admitted association is over."""
+        with self._lock:
+            self._admitted.pop(caller.association, None)
+
+    def _is_full(self, node: StoreNode, source: Source) -> bool:
+        if len(self._admitted) >= node.max_associations:
+            return True
+        if source.max_associations is None:
+            return False
+        return list(self._admitted.values()).count(source) >= source.max_associations
+
+
+def source_of(node: StoreNode, caller: Caller) -> Source | None:
+    """Return which of a node's sources a caller is, the first that fits; None if it is nobody."""
+    if node.accept == "any":
+        return ANYBODY
+    for source in node.sources:
+        if source.matches(caller.calling_ae_title, caller.address, caller.certificate):
+            return source
+    return None
