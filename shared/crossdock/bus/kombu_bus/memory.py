@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from kombu.connection import Connection
+from kombu.transport import memory, virtual
 
 from crossdock.bus.kombu_bus.envelope import Channel
 from crossdock.bus.kombu_bus.held import Held, beside
@@ -15,6 +16,20 @@ from crossdock.bus.letter import Letter
 
 _own: set[str] = set()
 _own_lock = threading.Lock()
+
+
+class MemoryChannel(memory.Channel):
+    """kombu's channel, whose end touches nobody else's."""
+
+    def close(self) -> None:
+        """Close it without kombu's walk over all queues, which other threads change meanwhile."""
+        virtual.Channel.close(self)
+
+
+class MemoryTransport(memory.Transport):
+    """kombu's transport with our channel."""
+
+    Channel = MemoryChannel
 
 
 class Memory(Medium):
@@ -29,7 +44,7 @@ class Memory(Medium):
 
     def connection(self) -> Connection:
         """See ``Medium.connection``."""
-        return Connection("memory://", transport_options={"polling_interval": None})
+        return Connection(transport=MemoryTransport, transport_options={"polling_interval": None})
 
     def place(self, queue: str) -> str:
         """See ``Medium.place``. kombu has one memory for all; the name keeps us apart."""
