@@ -4,20 +4,14 @@ import shutil
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from servers.samples import sample
 
 
 PATIENT = "Zweistein^Phantomas"
 PRIVATE_SOP_CLASS = "1.2.826.0.1.3680043.2.1143.107.104.103.115.999"
-
-
-def sample(name: str) -> Path:
-    """Return the path of one of pydicom's own test files."""
-    found = get_testdata_file(name, download=False)
-    assert found is not None, name
-    return Path(str(found))
 
 
 def make_ct(

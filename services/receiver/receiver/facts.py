@@ -1,6 +1,7 @@
 """What the receiver and its router tell the others, made from what is in the spool."""
 
 import time
+from typing import Any
 
 from crossdock.messages import DeliveryRouted, ParcelHeld, ParcelReceived
 from crossdock.model import Parcel, delivery_id
@@ -11,15 +12,7 @@ def parcel_received(parcel: Parcel) -> ParcelReceived:
     """Return the fact that a parcel is closed and safe."""
     return ParcelReceived(
         parcel=parcel.id,
-        store_node=parcel.store_node,
-        calling_ae_title=parcel.calling_ae_title,
-        address=parcel.address,
-        study_instance_uid=parcel.study_instance_uid,
-        series_instance_uid=parcel.series_instance_uid,
-        instances=len(parcel.instances),
-        bytes=parcel.size,
-        received_at=parcel.received_at,
-        closed_at=parcel.closed_at,
+        **_about(parcel),
     )
 
 
@@ -30,15 +23,7 @@ def parcel_held(parcel: Parcel, reason: str, split_from: str = "") -> ParcelHeld
         reason=reason,
         at=time.time(),
         split_from=split_from,
-        instances=len(parcel.instances),
-        bytes=parcel.size,
-        store_node=parcel.store_node,
-        calling_ae_title=parcel.calling_ae_title,
-        address=parcel.address,
-        study_instance_uid=parcel.study_instance_uid,
-        series_instance_uid=parcel.series_instance_uid,
-        received_at=parcel.received_at,
-        closed_at=parcel.closed_at,
+        **_about(parcel),
     )
 
 
@@ -55,3 +40,18 @@ def delivery_routed(parcel: Parcel, routed: Routed) -> DeliveryRouted:
         revision=routed.revision,
         at=routed.at,
     )
+
+
+def _about(parcel: Parcel) -> dict[str, Any]:
+    """Return what every fact on a parcel tells of it."""
+    return {
+        "store_node": parcel.store_node,
+        "calling_ae_title": parcel.calling_ae_title,
+        "address": parcel.address,
+        "study_instance_uid": parcel.study_instance_uid,
+        "series_instance_uid": parcel.series_instance_uid,
+        "instances": len(parcel.instances),
+        "bytes": parcel.size,
+        "received_at": parcel.received_at,
+        "closed_at": parcel.closed_at,
+    }

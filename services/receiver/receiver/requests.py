@@ -17,7 +17,7 @@ from crossdock.messages import (
     ParcelRouteRequested,
     RequestFinished,
 )
-from crossdock.model import DeliveryState, split_delivery_id
+from crossdock.model import DeliveryState, delivery_id, split_delivery_id
 from crossdock.spool import Spool, StoredParcel
 from receiver.facts import delivery_routed, parcel_received
 
@@ -112,7 +112,7 @@ class Requests:
         publish(
             self._bus,
             DeliveryFinished(
-                delivery=f"{stored.id}-{target}",
+                delivery=delivery_id(stored.id, target),
                 state=DeliveryState.DISCARDED,
                 delivered=confirmed - warnings,
                 warnings=warnings,

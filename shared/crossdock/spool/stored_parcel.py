@@ -114,12 +114,7 @@ class StoredParcel:
         Raises:
             FileNotFoundError: that delivery is not held.
         """
-        with locked(self.path):
-            held = self.marker(target, HELD)
-            with held.open("ab") as journal:
-                journal.write(journal_line({"retry": True}))
-            (self.path / PENDING).mkdir(exist_ok=True)
-            move(held, self.marker(target))
+        self._unhold(target, PENDING, {"retry": True})
 
     def discard_held(self, target: str, reason: str) -> None:
         """Give a held delivery up for a reason.
@@ -127,12 +122,16 @@ class StoredParcel:
         Raises:
             FileNotFoundError: that delivery is not held.
         """
+        self._unhold(target, DONE, {"reason": reason})
+
+    def _unhold(self, target: str, state: str, entry: dict[str, object]) -> None:
         with locked(self.path):
             held = self.marker(target, HELD)
-            with held.open("ab") as journal:
-                journal.write(journal_line({"reason": reason}))
-            (self.path / DONE).mkdir(exist_ok=True)
-            move(held, self.marker(target, DONE))
+            with held.open("r+b") as journal:  # appending would make a marker that is not there
+                journal.seek(0, os.SEEK_END)
+                journal.write(journal_line(entry))
+            (self.path / state).mkdir(exist_ok=True)
+            move(held, self.marker(target, state))
 
     def retire(self, retired: Path) -> bool:
         """Move the parcel to ``retired`` if all its deliveries are final; return whether it was."""

@@ -231,3 +231,15 @@ def test_a_damaged_parcel_is_left_alone_and_the_others_go_on(bench: Bench) -> No
     assert isinstance(message, ParcelReceived)
     assert message.parcel == sound.id
     assert damaged.path.exists()
+
+
+def test_a_delivery_that_is_not_held_is_not_made_up_by_giving_it_up(bench: Bench) -> None:
+    bench.configure({"targets": ["a", "b"]})
+    stored = bench.parcel()
+    bench.route(stored)
+    claim = stored.claim("a")
+    assert claim is not None
+    stored.conclude(claim, DeliveryState.HELD)
+    with pytest.raises(FileNotFoundError):
+        stored.discard_held("b", "a mistake")
+    assert (stored.targets("held"), stored.targets("pending")) == (["a"], ["b"])
