@@ -7,7 +7,8 @@
      ├── MessageError       a message cannot be understood
      ├── BusError           the broker did not take responsibility for a message
      │    └── NoReply       nobody answered a request in time
-     ├── SpoolError         the spool cannot keep its promise (full, read-only, damaged)
+     ├── SecretUnavailable  a secret cannot be had here; never says what it is
+ ├── SpoolError         the spool cannot keep its promise (full, read-only, damaged)
      ├── DicomError         bytes are not the DICOM they should be
      └── DeliveryError      a connection to a target failed; says what kind of failure
 
@@ -54,6 +55,10 @@ class BusError(CrossdockError):
 
 class NoReply(BusError):  # noqa: N818 — reads as what happened, as in "except NoReply"
     """Nobody answered a request before its deadline."""
+
+
+class SecretUnavailable(CrossdockError):  # noqa: N818 — reads as what happened
+    """A secret of the configuration cannot be had here; the text says why, never what it is."""
 
 
 class SpoolError(CrossdockError):

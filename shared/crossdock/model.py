@@ -83,6 +83,7 @@ class Outcome(StrEnum):
     WARNING = "warning"  # delivered, and the peer added a warning
     REFUSED = "refused"  # the peer said no to this instance
     NOT_SENT = "not_sent"  # never offered: something held it back
+    EXCLUDED = "excluded"  # the target's settings leave it out
 
 
 class InstanceOutcome(Frozen):
@@ -96,8 +97,8 @@ class InstanceOutcome(Frozen):
 
     @property
     def confirmed(self) -> bool:
-        """Whether the target has it: a retry need not send it again."""
-        return self.outcome in (Outcome.DELIVERED, Outcome.WARNING)
+        """Whether the target has it, or is not to have it: a retry need not send it again."""
+        return self.outcome in (Outcome.DELIVERED, Outcome.WARNING, Outcome.EXCLUDED)
 
 
 class DeliveryState(StrEnum):

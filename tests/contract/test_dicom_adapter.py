@@ -83,6 +83,7 @@ def test_a_silent_peer_is_a_timeout_in_time(tmp_path: Path) -> None:
 def test_a_check_of_a_silent_peer_ends_in_time() -> None:
     with speaking(b"") as port, adapter_for(dicom_target(port, timeout=0.5)) as adapter:
         states = {stage.name: stage.state for stage in adapter.check().stages}
+    del states["ping"]  # what a network lets through says nothing
     assert states == {"resolve": "ok", "connect": "ok", "associate": "failed", "echo": "skipped"}
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from config_api.changes import Change, Document, changes_between, summary
 from config_api.database import Database
+from config_api.kept import with_secrets
 from config_api.tables import DeliveryRow, RevisionRow
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
@@ -144,7 +145,8 @@ class Configuration:
                 raise StaleRevision(
                     f"revision {base.number} is in force, the change was made for {wish.expected}"
                 )
-            document = parse_gateway(edit(base.document)).document()
+            wanted = with_secrets(edit(base.document), base.document)
+            document = parse_gateway(wanted).document()
             changes = changes_between(base.document, document)
             if not wish.force:
                 _refuse_to_strand(session, changes)

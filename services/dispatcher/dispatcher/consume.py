@@ -78,7 +78,7 @@ class Consumers:
         self._targets = {
             target.name: target
             for target in gateway.targets
-            if target.enabled and target.type in self._protocols
+            if target.enabled and target.stores and target.type in self._protocols
         }
         with self._lock:
             for name in [*self._pauses]:

@@ -59,7 +59,7 @@ def _attempt(
     for outcome in _outcomes(adapter, claim, missing):
         claim.note(outcome=outcome.model_dump(mode="json"))
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
-        if outcome.confirmed:
+        if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
         if stopping.is_set():
             raise Stopped

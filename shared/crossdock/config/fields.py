@@ -16,6 +16,8 @@ class Configured(BaseModel):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
+_EMAIL = re.compile(r"[^\s@<>,;]{1,64}@[^\s@<>,;]{1,250}")
+
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
@@ -56,9 +58,17 @@ def _network(value: str) -> str:
         raise ValueError("not an address or network such as 10.0.0.7 or 10.0.0.0/24") from None
 
 
+def _email(value: str) -> str:
+    """Check an e-mail address as far as a typing mistake shows; empty is none."""
+    if value and not _EMAIL.fullmatch(value):
+        raise ValueError("not an e-mail address, such as pacs@hospital.example")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_host)]
+Email = Annotated[str, AfterValidator(_email)]
 Network = Annotated[str, AfterValidator(_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]

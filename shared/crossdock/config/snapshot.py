@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from crossdock.config.fields import Configured
 from crossdock.config.rules import Rule
 from crossdock.config.store_nodes import StoreNode
-from crossdock.config.targets import Target
+from crossdock.config.targets import MODELS, Target
 from crossdock.errors import ConfigError, FieldProblem
 
 
@@ -119,8 +119,8 @@ def _path(location: Iterable[int | str]) -> str:
     return path or "(document)"
 
 
-_TYPES = ("folder", "dicom")
-_OR_TYPES = " or ".join(_TYPES)
+_TYPES = tuple(sorted(MODELS))
+_OR_TYPES = " or ".join((", ".join(_TYPES[:-1]), _TYPES[-1]))
 
 
 def _plain(message: str) -> str:
@@ -159,9 +159,14 @@ def _clashing_ports(gateway: Gateway) -> Iterable[FieldProblem]:
 
 def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
     targets = {target.name for target in gateway.targets}
+    queried = {target.name for target in gateway.targets if not target.stores}
     nodes = {node.name for node in gateway.store_nodes}
     for index, rule in enumerate(gateway.rules):
         yield from _unknown(rule.targets, targets, f"rules[{index}].targets", "target")
+        for place, name in enumerate(rule.targets):
+            if name in queried:
+                field = f"rules[{index}].targets[{place}]"
+                yield FieldProblem(field, f"target {name!r} is for queries only")
         yield from _unknown(rule.store_nodes, nodes, f"rules[{index}].store_nodes", "store node")
 
 

@@ -1,20 +1,38 @@
 """One file per protocol; the only code that speaks to targets."""
 
+from importlib.metadata import entry_points
 from typing import Any
 
-from crossdock.config.targets import Target
+import structlog
+
+from crossdock.config.targets import MODELS, TargetBase
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.folder import FolderAdapter
 
 
-ADAPTERS: dict[str, type[Any]] = {
-    "dicom": DicomAdapter,
-    "folder": FolderAdapter,
-}
+log = structlog.get_logger(__name__)
 
 
-def adapter_for(target: Target) -> Adapter:
+def _adapters() -> dict[str, type[Any]]:
+    """Return the adapter of each protocol by its name: ours, and those that other packages bring."""
+    adapters: dict[str, type[Any]] = {"dicom": DicomAdapter, "folder": FolderAdapter}
+    for entry in entry_points(group="crossdock.adapters"):
+        if entry.name in adapters or entry.name not in MODELS:
+            log.error("plugin.unusable", protocol=entry.name, reason="no settings of this name")
+            continue
+        try:
+            adapters[entry.name] = entry.load()
+        except Exception as error:  # noqa: BLE001 — another's code must not stop the gateway
+            log.error("plugin.unusable", protocol=entry.name, reason=str(error))
+    return adapters
+
+
+ADAPTERS = _adapters()
+"""The adapter of each protocol, by its name."""
+
+
+def adapter_for(target: TargetBase) -> Adapter:
     """Return the adapter that speaks the target's protocol."""
     adapter: Adapter = ADAPTERS[target.type](target)
     return adapter

@@ -22,6 +22,7 @@ from config_api.web.objects import Kind
 from config_api.web.parts import Parts
 from crossdock import __version__
 from crossdock.config import Rule, StoreNode, Target
+from crossdock.config.targets import MODELS
 
 
 KINDS = (
@@ -115,8 +116,7 @@ def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{model}"
     models = [(Problem, "validation"), (Reason, "validation")]
     _, definitions = models_json_schema(models, ref_template=template)  # type: ignore[arg-type]  # literals widen
-    kinds = {"dicom": "DicomTarget", "folder": "FolderTarget"}
-    references = {name: f"#/components/schemas/{model}" for name, model in kinds.items()}
+    references = {name: f"#/components/schemas/{model.__name__}" for name, model in MODELS.items()}
     target = {
         "oneOf": [{"$ref": reference} for reference in references.values()],
         "discriminator": {"propertyName": "type", "mapping": references},

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from config_api.answers import CheckAnswer
+from config_api.kept import with_secrets_of
 from config_api.web.body import JsonObject, described
 from config_api.web.objects import Name
 from config_api.web.parts import Parts
@@ -57,6 +58,9 @@ def router(parts: Parts) -> APIRouter:
     )
     def check_unsaved(target: JsonObject) -> CheckAnswer:
         named = {"name": "unsaved", **target}
+        saved = parts.configuration.current().document.get("targets", ())
+        old = next((item for item in saved if item["name"] == named["name"]), None)
+        named = with_secrets_of(named, old)
         return check(parse_object("targets", named).model_dump(mode="json"))
 
     return routes

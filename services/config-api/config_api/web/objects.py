@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
 
 from config_api.answers import Listing
 from config_api.changes import NOUNS, Document
 from config_api.configuration import Conflict, Revision, Wish
+from config_api.kept import KEPT, is_sealed, with_secrets_of, without_secrets
 from config_api.web.body import Actor, IfMatch, JsonObject, described
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
@@ -56,10 +58,10 @@ def _reading(routes: APIRouter, kind: Kind, parts: Parts) -> None:
         summary=f"List the {kind.noun}s",
         operation_id=f"list_{kind.key}",
     )
-    def index(response: Response) -> Any:
+    def index() -> Any:
         revision = parts.configuration.current()
-        response.headers["ETag"] = etag(revision)
-        return {"items": getattr(revision.gateway, kind.key)}
+        items = getattr(revision.gateway, kind.key)
+        return shown(revision, {"items": [item.model_dump(mode="json") for item in items]})
 
     @routes.get(
         "/{name}",
@@ -68,10 +70,9 @@ def _reading(routes: APIRouter, kind: Kind, parts: Parts) -> None:
         summary=f"Get a {kind.noun}",
         operation_id=f"get_{kind.key}",
     )
-    def get(name: Name, response: Response) -> Any:
+    def get(name: Name) -> Any:
         revision = parts.configuration.current()
-        response.headers["ETag"] = etag(revision)
-        return _named(revision.gateway, kind, name)
+        return shown(revision, _named(revision.gateway, kind, name))
 
 
 def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
@@ -87,8 +88,8 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         operation_id=f"create_{kind.key}",
         **common,
     )
-    def create(item: JsonObject, expected: IfMatch, actor: Actor, response: Response) -> Any:
-        return objects.write(None, lambda _: item, Wish(actor, expected), response)
+    def create(item: JsonObject, expected: IfMatch, actor: Actor) -> Any:
+        return objects.write(None, lambda _: item, Wish(actor, expected))
 
     @routes.put(
         "/{name}",
@@ -103,12 +104,11 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         item: JsonObject,
         expected: IfMatch,
         actor: Actor,
-        response: Response,
         *,
         force: Force = False,
     ) -> Any:
         wish = Wish(actor, expected, force=force)
-        return objects.write(name, lambda _: {"name": name, **item}, wish, response)
+        return objects.write(name, lambda _: {"name": name, **item}, wish)
 
     @routes.patch(
         "/{name}",
@@ -124,7 +124,6 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         item: JsonObject,
         expected: IfMatch,
         actor: Actor,
-        response: Response,
         *,
         force: Force = False,
     ) -> Any:
@@ -134,7 +133,7 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
             merged_item: Document = merge(old, item)
             return merged_item
 
-        return objects.write(name, merged, Wish(actor, expected, force=force), response)
+        return objects.write(name, merged, Wish(actor, expected, force=force))
 
     @routes.delete(
         "/{name}",
@@ -159,11 +158,10 @@ class _Objects:
         name: str | None,
         wanted: Callable[[Document | None], Document],
         wish: Wish,
-        response: Response,
-    ) -> Any:
+    ) -> JSONResponse:
         """Put what ``wanted`` makes of the old object in its place, or add it; ``name`` None adds.
 
-        Returns the object as it is now.
+        Answers with the object as it is now.
         """
         written = ""
         created = False
@@ -173,7 +171,8 @@ class _Objects:
             items = list(document.get(self._kind.key, ()))
             place = _place(items, name)
             created = place is None
-            item = self._checked(wanted(None if place is None else items[place]))
+            old = None if place is None else items[place]
+            item = self._checked(with_secrets_of(wanted(old), old))
             written = item["name"]
             self._refuse_name(items, place, written)
             if place is None:
@@ -185,10 +184,8 @@ class _Objects:
             return changed
 
         changed = self._change(edit, wish, lambda items: _place(items, written))
-        response.headers["ETag"] = etag(changed)
-        if created:
-            response.status_code = HTTPStatus.CREATED
-        return _named(changed.gateway, self._kind, written)
+        status = HTTPStatus.CREATED if created else HTTPStatus.OK
+        return shown(changed, _named(changed.gateway, self._kind, written), status)
 
     def delete(self, name: str, wish: Wish) -> None:
         """Remove an object that nothing needs."""
@@ -248,16 +245,21 @@ class _Objects:
 
 
 def merge(old: Any, patch: Any) -> Any:
-    """Return ``old`` with a JSON merge patch applied (RFC 7396)."""
-    if not isinstance(patch, dict):
+    """Return ``old`` with a JSON merge patch applied (RFC 7396); a secret is replaced whole."""
+    if not isinstance(patch, dict) or patch == KEPT:
         return patch
-    merged = dict(old) if isinstance(old, dict) else {}
+    merged = dict(old) if isinstance(old, dict) and not is_sealed(old) else {}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
         else:
             merged[key] = merge(merged.get(key), value)
     return merged
+
+
+def shown(revision: Revision, content: Any, status: int = HTTPStatus.OK) -> JSONResponse:
+    """Return the answer that shows a part of a revision, without its secrets."""
+    return JSONResponse(without_secrets(content), status, headers={"ETag": etag(revision)})
 
 
 def etag(revision: Revision) -> str:
@@ -269,10 +271,11 @@ def _place(items: list[Document], name: str | None) -> int | None:
     return next((i for i, item in enumerate(items) if item["name"] == name), None)
 
 
-def _named(gateway: Gateway, kind: Kind, name: str) -> Any:
+def _named(gateway: Gateway, kind: Kind, name: str) -> Document:
     for item in getattr(gateway, kind.key):
         if item.name == name:
-            return item
+            found: Document = item.model_dump(mode="json")
+            return found
     raise _not_found(kind, name)
 
 

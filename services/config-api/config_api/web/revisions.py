@@ -7,8 +7,9 @@ from fastapi import APIRouter, Path, Query, Response
 
 from config_api.answers import ChangeAnswer, Listing, RevisionAnswer, RevisionSummary
 from config_api.configuration import Changed, Edit, Revision, Wish, replace_with
+from config_api.kept import without_secrets
 from config_api.web.body import Actor, IfMatch, JsonObject, described
-from config_api.web.objects import Force, etag
+from config_api.web.objects import Force, etag, shown
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
 from crossdock.config import Gateway
@@ -47,10 +48,10 @@ def _whole(routes: APIRouter, parts: Parts) -> None:
         summary="Get the whole configuration, without the fields that have their default",
         operation_id="get_gateway",
     )
-    def get(response: Response) -> Any:
+    def get() -> Any:
         revision = parts.configuration.current()
-        response.headers["ETag"] = etag(revision)
-        return {kind: revision.document.get(kind, []) for kind in KINDS}
+        document = {kind: revision.document.get(kind, []) for kind in KINDS}
+        return shown(revision, document)
 
     @routes.put(
         "/gateway",
@@ -97,7 +98,7 @@ def _history(routes: APIRouter, parts: Parts) -> None:
     )
     def get(number: Number) -> RevisionAnswer:
         revision = _existing(parts, number)
-        return RevisionAnswer(**_said(revision), document=revision.document)
+        return RevisionAnswer(**_said(revision), document=without_secrets(revision.document))
 
     @routes.post(
         "/revisions/{number}/restore",

@@ -1,6 +1,5 @@
 """The adapter of DICOM targets: one association at a time, over which instances go as they came."""
 
-import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from crossdock.dicom.uids import (
 )
 from crossdock.errors import DicomError, ErrorKind, SpoolError
 from crossdock.model import CheckReport, InstanceOutcome, Outcome
+from crossdock.protocols import network
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom.failures import ADVICE, explained, failure
 from crossdock.protocols.dicom.lanes import Lanes
@@ -64,12 +64,13 @@ class DicomAdapter(Adapter):
         self._interrupted = False
 
     def check(self) -> CheckReport:
-        """See ``Adapter.check``; the stages are resolve, connect, tls, associate and echo."""
+        """See ``Adapter.check``; the stages are resolve, ping, connect, tls, associate and echo."""
         tls = (("tls", self._check_tls),) if self._target.tls is not None else ()
         try:
             return run_stages(
                 (
                     ("resolve", self._check_resolve),
+                    ("ping", self._check_ping),
                     ("connect", self._check_connect),
                     *tls,
                     ("associate", self._check_associate),
@@ -187,17 +188,10 @@ class DicomAdapter(Adapter):
         return None
 
     def _check_resolve(self) -> str:
-        try:
-            found = socket.getaddrinfo(
-                self._target.host, self._target.port, type=socket.SOCK_STREAM
-            )
-        except (OSError, UnicodeError) as error:
-            words = getattr(error, "strerror", None) or "not a host name"
-            raise StageFailed(
-                f"{self._target.host}: {words}", "is the host name right, and name service up?"
-            ) from error
-        addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        return f"{self._target.host} is {', '.join(addresses)}"
+        return network.resolve(self._target.host, self._target.port)
+
+    def _check_ping(self) -> str:
+        return network.ping(self._target.host, self._target.port)
 
     def _check_connect(self) -> str:
         explained(self._connect)

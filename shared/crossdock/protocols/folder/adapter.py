@@ -12,26 +12,22 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from crossdock.config.naming import fill, keywords_of
 from crossdock.config.targets import FolderTarget
-from crossdock.dicom.header import read_keywords
-from crossdock.dicom.part10 import file_meta
-from crossdock.errors import DeliveryError, DicomError, ErrorKind
-from crossdock.model import CheckReport, Instance, InstanceOutcome, Outcome
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.model import CheckReport, InstanceOutcome, Outcome
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.folder import files
 from crossdock.protocols.folder.failures import (
-    SpoolUnreadable,
     Unstorable,
     failure,
     of_instance,
     of_target,
-    words,
 )
+from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.stages import StageFailed, run_stages
 
 
-COMPLETE = ".complete"
 _COMPLETE_MODE = 0o640
 _GIGABYTE = 10**9
 
@@ -46,7 +42,7 @@ class FolderAdapter(Adapter):
     def __init__(self, target: FolderTarget) -> None:
         self._target = target
         self._descriptor = -1
-        self._names: dict[int, PurePosixPath] = {}
+        self._places = Places(target)
 
     def check(self) -> CheckReport:
         """See ``Adapter.check``; the stages are exists, write and space."""
@@ -69,7 +65,7 @@ class FolderAdapter(Adapter):
             return
         try:
             with of_target(self._target.path):
-                for parent in dict.fromkeys(self._name(each).parent for each in instances):
+                for parent in self._places.directories(instances):
                     with files.opened(self._enter(parent)) as directory:
                         self._complete(directory)
         except SpoolUnreadable as error:
@@ -100,6 +96,9 @@ class FolderAdapter(Adapter):
         try:
             with of_target(self._target.path):
                 self._base()
+                excluded = self._places.excluded(outgoing)
+                if excluded is not None:
+                    return excluded
                 self._store(outgoing)
         except SpoolUnreadable as error:
             detail = f"its file in the spool cannot be read: {error}"
@@ -109,39 +108,34 @@ class FolderAdapter(Adapter):
         return outgoing.outcome(Outcome.DELIVERED)
 
     def _store(self, outgoing: Outgoing) -> None:
-        with files.opened(_open_source(outgoing)) as source, of_instance():
-            offset = _offset(source)
-            name = self._name(outgoing)
+        with Payload(outgoing) as payload, of_instance():
+            name = self._places.path(outgoing)
             with files.opened(self._enter(name.parent)) as directory:
-                place = self._free_name(directory, name, source, offset)
+                place = self._free_name(directory, name, payload)
                 if place is not None:
-                    self._write(outgoing, source, offset, directory, place)
+                    self._write(outgoing, payload, directory, place)
 
-    def _free_name(
-        self, directory: int, name: PurePosixPath, source: int, offset: int
-    ) -> str | None:
+    def _free_name(self, directory: int, name: PurePosixPath, payload: Payload) -> str | None:
         """Return the first name that is free, None if the instance is here under one before it."""
         for candidate in _candidates(name.name, self._extension()):
-            found = files.holds_dataset(directory, candidate, source, offset)
+            found = files.holds_dataset(directory, candidate, payload.file, payload.offset)
             if found is not False:
                 return candidate if found is None else None
         raise AssertionError("there is always a next name")
 
-    def _write(
-        self, outgoing: Outgoing, source: int, offset: int, directory: int, name: str
-    ) -> None:
+    def _write(self, outgoing: Outgoing, payload: Payload, directory: int, name: str) -> None:
         if self._target.complete_marker:
             files.remove(directory, COMPLETE)
         temporary = self._temporary(outgoing)
         try:
             with files.opened(files.create(directory, temporary)) as file:
-                files.write(file, _meta(outgoing.instance))
-                files.copy(source, offset, file)
+                files.write(file, payload.meta)
+                files.copy(payload.file, payload.offset, file)
                 os.fchmod(file, int(self._target.file_mode, 8))
                 os.fsync(file)
             free: str | None = name
             while free is not None and not files.give_name(directory, temporary, free):
-                free = self._free_name(directory, PurePosixPath(name), source, offset)
+                free = self._free_name(directory, PurePosixPath(name), payload)
         finally:
             with contextlib.suppress(OSError):  # what went wrong before is what counts
                 files.remove(directory, temporary)
@@ -151,31 +145,9 @@ class FolderAdapter(Adapter):
         own = f"{self._target.name}/{outgoing.path.parent.name}/{outgoing.path.name}"
         return f".{hashlib.sha256(own.encode()).hexdigest()[:24]}.part"
 
-    def _name(self, outgoing: Outgoing) -> PurePosixPath:
-        """Return where an instance belongs, below the target's directory."""
-        number = outgoing.instance.number
-        if number not in self._names:
-            path = fill(self._target.naming, self._values(outgoing))
-            self._names[number] = PurePosixPath(path)
-        return self._names[number]
-
     def _extension(self) -> str:
         """Return the template's own extension: what comes after a UID's last dot is none."""
         return PurePosixPath("name" + self._target.naming.rpartition("}")[2]).suffix
-
-    def _values(self, outgoing: Outgoing) -> dict[str, str]:
-        instance = outgoing.instance
-        known = {
-            "SOPClassUID": instance.sop_class_uid,
-            "SOPInstanceUID": instance.sop_instance_uid,
-            "TransferSyntaxUID": instance.transfer_syntax_uid,
-        }
-        try:
-            return known | read_keywords(outgoing.path, keywords_of(self._target.naming))
-        except DicomError:
-            return known
-        except OSError as error:
-            raise SpoolUnreadable(words(error)) from error
 
     def _complete(self, directory: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -222,36 +194,9 @@ def _stage_failed(error: OSError, path: str) -> StageFailed:
     return StageFailed(detail, advice)
 
 
-def _open_source(outgoing: Outgoing) -> int:
-    try:
-        return os.open(outgoing.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SpoolUnreadable(words(error)) from error
-
-
-def _offset(source: int) -> int:
-    try:
-        return files.dataset_offset(source)
-    except DicomError as error:
-        raise SpoolUnreadable(str(error)) from error
-    except OSError as error:
-        raise SpoolUnreadable(words(error)) from error
-
-
 def _candidates(name: str, extension: str) -> Iterator[str]:
     """Yield the name itself, and then with ``-2``, ``-3`` … before its extension."""
     yield name
     stem = name.removesuffix(extension)
     for number in itertools.count(2):
         yield f"{stem}-{number}{extension}"
-
-
-def _meta(instance: Instance) -> bytes:
-    """Return file meta that tells who sent the instance, but not from which address."""
-    return file_meta(
-        sop_class_uid=instance.sop_class_uid,
-        sop_instance_uid=instance.sop_instance_uid,
-        transfer_syntax_uid=instance.transfer_syntax_uid,
-        calling_ae_title=instance.calling_ae_title,
-        called_ae_title=instance.called_ae_title,
-    )

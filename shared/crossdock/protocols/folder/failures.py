@@ -7,10 +7,6 @@ from contextlib import contextmanager
 from crossdock.errors import DeliveryError, ErrorKind
 
 
-class SpoolUnreadable(Exception):  # noqa: N818 — reads as what happened
-    """The instance's own file cannot be read; the target has nothing to do with it."""
-
-
 class Unstorable(Exception):  # noqa: N818 — reads as what happened
     """This instance cannot become a file here, whereas others can; ``status`` is the error's name.
 

@@ -1,0 +1,73 @@
+"""Targets: the configured places to send to. One settings model per protocol, told by ``type``.
+
+A package of somebody else adds a protocol with two entry points of the same name, the protocol's:
+one in ``crossdock.targets`` for the settings (a ``TargetBase``) and one in ``crossdock.adapters``
+for the ``Adapter``.
+"""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
+
+import structlog
+from pydantic import Field
+
+from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
+from crossdock.config.targets.dicom import DicomTarget
+from crossdock.config.targets.folder import FolderTarget
+
+
+log = structlog.get_logger(__name__)
+
+BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, FolderTarget)
+
+
+def type_of(model: type[TargetBase]) -> str:
+    """Return the ``type`` that settings of a model have."""
+    values = get_args(model.model_fields["type"].annotation)
+    return str(values[0])
+
+
+def _plugged_in() -> list[type[TargetBase]]:
+    """Return the settings of the protocols that other packages bring; a broken one is left out."""
+    models = []
+    taken = {type_of(model) for model in BUILT_IN}
+    for entry in entry_points(group="crossdock.targets"):
+        try:
+            model = _plugged(entry, taken)
+        except Exception as error:  # noqa: BLE001 — another's code must not stop the gateway
+            log.error("plugin.unusable", protocol=entry.name, reason=str(error))
+            continue
+        taken.add(entry.name)
+        models.append(model)
+    return models
+
+
+def _plugged(entry: EntryPoint, taken: set[str]) -> type[TargetBase]:
+    model: Any = entry.load()
+    if not issubclass(model, TargetBase) or type_of(model) != entry.name:
+        raise TypeError(f"{entry.value} is no TargetBase of type {entry.name!r}")
+    if entry.name in taken:
+        raise TypeError(f"there is a protocol {entry.name!r} already")
+    return model  # type: ignore[no-any-return]  # checked above
+
+
+MODELS: dict[str, type[TargetBase]] = {
+    type_of(model): model for model in (*BUILT_IN, *_plugged_in())
+}
+"""The settings of each protocol, by its name."""
+
+if TYPE_CHECKING:
+    Target = DicomTarget | FolderTarget
+else:
+    # Which protocols there are is known only now, so the union cannot be written with bars.
+    Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
+
+__all__ = [
+    "MODELS",
+    "DicomTarget",
+    "FileTarget",
+    "FolderTarget",
+    "RemoteTarget",
+    "Target",
+    "TargetBase",
+]

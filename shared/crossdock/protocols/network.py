@@ -1,0 +1,69 @@
+"""The first stages of a check that are the same for every target on a network."""
+
+import os
+import select
+import socket
+import struct
+import time
+from typing import Any
+
+from crossdock.protocols.stages import StageFailed, StageSkipped
+
+
+_PING_SECONDS = 2.0
+_ECHO_REQUEST: dict[int, int] = {
+    socket.AF_INET: 8,
+    socket.AF_INET6: 128,
+}  # ICMP types: RFC 792, RFC 4443
+_PROTOCOL: dict[int, int] = {
+    socket.AF_INET: socket.IPPROTO_ICMP,
+    socket.AF_INET6: socket.IPPROTO_ICMPV6,
+}
+
+
+def resolve(host: str, port: int) -> str:
+    """Say which addresses a host has.
+
+    Raises:
+        StageFailed: it has none.
+    """
+    addresses = dict.fromkeys(str(address[0]) for _, address in _found(host, port))
+    return f"{host} is {', '.join(addresses)}"
+
+
+def ping(host: str, port: int) -> str:
+    """Say whether a host answers ICMP echo requests, which need not mean anything.
+
+    Raises:
+        StageSkipped: it does not answer, or this process may not ask.
+    """
+    family, address = _found(host, port)[0]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM, _PROTOCOL[family]) as sock:
+            began = time.perf_counter()
+            packet = struct.pack(">BBHHH", _ECHO_REQUEST[family], 0, 0, os.getpid() & 0xFFFF, 1)
+            sock.sendto(_with_checksum(packet), address)
+            if not select.select([sock], [], [], _PING_SECONDS)[0]:
+                raise StageSkipped("no answer to a ping; many networks do not let it through")
+            sock.recv(1500)
+            return f"answered a ping in {(time.perf_counter() - began) * 1000:.1f} ms"
+    except (OSError, KeyError):
+        raise StageSkipped("pings are not permitted here") from None
+
+
+def _found(host: str, port: int) -> list[tuple[int, Any]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or "not a host name"
+        advice = "is the host name right, and name service up?"
+        raise StageFailed(f"{host}: {words}", advice) from error
+    return [(family, address) for family, *_, address in found]
+
+
+def _with_checksum(packet: bytes) -> bytes:
+    """Return an ICMP packet with its checksum (RFC 1071); IPv6's kernel makes its own."""
+    total = sum(struct.unpack(f">{len(packet) // 2}H", packet))
+    total = (total >> 16) + (total & 0xFFFF)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return packet[:2] + struct.pack(">H", checksum) + packet[4:]
