@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 
@@ -24,8 +25,7 @@ Key = tuple[str, str, str, str, str]
 """Store node, calling AE title, address, study, series."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What is known of an instance when its last byte has arrived."""
 
     sop_class_uid: str
@@ -35,6 +35,28 @@ class Received:
     series_instance_uid: str
 
 
+class _Placed(NamedTuple):
+    """An instance in a parcel that grows: made into an ``Instance`` when the parcel is closed."""
+
+    number: int
+    size: int
+    caller: Caller
+    received: Received
+
+    def instance(self) -> Instance:
+        received, caller = self.received, self.caller
+        return Instance(
+            number=self.number,
+            sop_class_uid=received.sop_class_uid,
+            sop_instance_uid=received.sop_instance_uid,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+            size=self.size,
+            calling_ae_title=caller.calling_ae_title,
+            called_ae_title=caller.called_ae_title,
+            address=caller.address,
+        )
+
+
 @dataclass(slots=True, eq=False)
 class _Growing:
     """A parcel that grows: what it holds, who contributes, and when something last arrived."""
@@ -42,7 +64,7 @@ class _Growing:
     parcel: OpenParcel
     node: StoreNode
     last_arrival: float
-    instances: list[Instance] = field(default_factory=list)
+    instances: list[_Placed] = field(default_factory=list)
     associations: set[str] = field(default_factory=set)
     numbers: int = 0
     bytes: int = 0
@@ -69,7 +91,8 @@ class Parcels:
     def __init__(self, spool: Spool, closed: Callable[[Parcel], None]) -> None:
         self._spool = spool
         self._closed = closed
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._open: dict[Key, _Growing] = {}
         self._full: list[_Growing] = []
         self._stopping = False
@@ -93,21 +116,12 @@ class Parcels:
             OSError: it is not safe: the disk is full or read-only.
         """
         growing, number = self._reserve(node, caller, received)
-        instance: Instance | None = None
+        placed: _Placed | None = None
         try:
             growing.parcel.add(arrival, number, sync=node.sync == "instance")
-            instance = Instance(
-                number=number,
-                sop_class_uid=received.sop_class_uid,
-                sop_instance_uid=received.sop_instance_uid,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-                size=arrival.size,
-                calling_ae_title=caller.calling_ae_title,
-                called_ae_title=caller.called_ae_title,
-                address=caller.address,
-            )
+            placed = _Placed(number, arrival.size, caller, received)
         finally:
-            self._placed(growing, instance)
+            self._end_placing(growing, placed)
 
     def association_ended(self, association: str) -> None:
         """Take note that nothing more comes over an association.
@@ -130,7 +144,7 @@ class Parcels:
     def _reserve(self, node: StoreNode, caller: Caller, received: Received) -> tuple[_Growing, int]:
         study, series = received.study_instance_uid, received.series_instance_uid
         key = (node.name, caller.calling_ae_title, caller.address, study, series)
-        with self._changed:
+        with self._lock:
             growing = self._open.get(key)
             if growing is None:
                 growing = self._open[key] = self._opened(key, node)
@@ -156,15 +170,15 @@ class Parcels:
         )
         return _Growing(self._spool.open_parcel(origin), node, time.monotonic())
 
-    def _placed(self, growing: _Growing, instance: Instance | None) -> None:
-        with self._changed:
+    def _end_placing(self, growing: _Growing, placed: _Placed | None) -> None:
+        with self._lock:
             growing.placing -= 1
             growing.last_arrival = time.monotonic()
-            if instance is not None:
-                growing.instances.append(instance)
-                growing.bytes += instance.size
+            if placed is not None:
+                growing.instances.append(placed)
+                growing.bytes += placed.size
                 if growing.node.sync == "association":
-                    growing.unsynced.append(instance.number)
+                    growing.unsynced.append(placed.number)
             if growing.full or self._stopping or not growing.associations:
                 self._changed.notify()
 
@@ -212,7 +226,7 @@ class Parcels:
             if not growing.instances:
                 growing.parcel.remove()
                 return
-            in_order = tuple(sorted(growing.instances, key=lambda each: each.number))
+            in_order = tuple(placed.instance() for placed in sorted(growing.instances))
             parcel = growing.parcel.close(self._spool.parcels, in_order)
         except OSError as error:
             # Left open, it is closed by the reconciler once the disk takes writes again.

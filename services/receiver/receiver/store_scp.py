@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import structlog
@@ -33,7 +32,8 @@ ASSOCIATIONS = Counter(
 )
 LISTENING = Gauge("crossdock_store_node_listening", "Whether a store node listens.", ["store_node"])
 
-_STUDY, _SERIES = _WANTED = 0x0020000D, 0x0020000E
+_STUDY, _SERIES = 0x0020000D, 0x0020000E
+_WANTED = frozenset((_STUDY, _SERIES))
 _SCAN_BYTES = 16_384  # enough for nearly all
 _LONG_SCAN_BYTES = 1_048_576  # for what has large private groups
 _RETRY_SECONDS = 1.0
@@ -97,29 +97,28 @@ class NodeHandler:
             called_ae_title=caller.called_ae_title,
             address=caller.address,
         )
-        received = Received(sop_class_uid, sop_instance_uid, transfer_syntax_uid, "", "")
         try:
             arrival = self._spool.arrival(meta)
         except OSError as error:
             _received(self.node.name, Status.OUT_OF_RESOURCES).inc()
             log.error("instance.not_stored", store_node=self.node.name, reason=error.strerror)
             raise SpoolError(f"{self._spool.incoming}: {error.strerror}") from error
-        return InstanceWriter(self, caller, arrival, received, len(meta))
+        uids = sop_class_uid, sop_instance_uid, transfer_syntax_uid
+        return InstanceWriter(self, caller, arrival, uids, len(meta))
 
     def keep(self, caller: Caller, arrival: Arrival, received: Received) -> int:
         """Make an instance safe and return the status to answer."""
-        status = Status.SUCCESS
-        size = arrival.size
+        node = self.node
         try:
-            self._parcels.place(self.node, caller, arrival, received)
+            self._parcels.place(node, caller, arrival, received)
         except OSError as error:
             arrival.discard()
-            status = Status.OUT_OF_RESOURCES
-            log.error("instance.not_stored", store_node=self.node.name, reason=error.strerror)
-        else:
-            _received_bytes(self.node.name).inc(size)
-        _received(self.node.name, status).inc()
-        return status
+            _received(node.name, Status.OUT_OF_RESOURCES).inc()
+            log.error("instance.not_stored", store_node=node.name, reason=error.strerror)
+            return Status.OUT_OF_RESOURCES
+        _received_bytes(node.name).inc(arrival.size)
+        _received(node.name, Status.SUCCESS).inc()
+        return Status.SUCCESS
 
     def ended(self, caller: Caller) -> None:
         """Take note that an association is over."""
@@ -127,17 +126,28 @@ class NodeHandler:
         self._parcels.association_ended(caller.association)
 
 
-@dataclass(slots=True)
 class InstanceWriter:
-    """One instance while it arrives."""
+    """One instance while it arrives, after ``meta_length`` bytes of file meta information.
 
-    handler: NodeHandler
-    caller: Caller
-    arrival: Arrival
-    received: Received
-    offset: int
-    begun: bool = False
-    found: dict[int, bytes] = field(default_factory=dict)
+    ``uids`` are those of SOP class, SOP instance and transfer syntax.
+    """
+
+    __slots__ = ("_arrival", "_caller", "_found", "_handler", "_meta_length", "_uids")
+
+    def __init__(
+        self,
+        handler: NodeHandler,
+        caller: Caller,
+        arrival: Arrival,
+        uids: tuple[str, str, str],
+        meta_length: int,
+    ) -> None:
+        self._handler = handler
+        self._caller = caller
+        self._arrival = arrival
+        self._uids = uids
+        self._meta_length = meta_length
+        self._found: dict[int, bytes] | None = None
 
     def write(self, chunks: Sequence[memoryview]) -> None:
         """Append bytes of the dataset.
@@ -145,35 +155,30 @@ class InstanceWriter:
         Raises:
             OSError: the disk is full or read-only.
         """
-        self.arrival.write(chunks)
-        if not self.begun:
-            # Mostly enough, and looked at while the rest is still on its way.
-            self.begun = True
-            self._scan(chunks[0][:_SCAN_BYTES])
+        self._arrival.write(chunks)
+        if self._found is None:  # mostly enough, and looked at while the rest is still on its way
+            self._found = self._scan(chunks[0][:_SCAN_BYTES])
 
     def commit(self) -> int:
         """Make the instance safe where it belongs; return the DIMSE status to answer."""
+        found = self._found or {}
         for size in (_SCAN_BYTES, _LONG_SCAN_BYTES):
-            if len(self.found) == len(_WANTED):
+            if len(found) == len(_WANTED):
                 break
-            self._scan(self.arrival.read(self.offset, size))
-        received = Received(
-            self.received.sop_class_uid,
-            self.received.sop_instance_uid,
-            self.received.transfer_syntax_uid,
-            _uid(self.found.get(_STUDY, b"")),
-            _uid(self.found.get(_SERIES, b"")),
-        )
-        return self.handler.keep(self.caller, self.arrival, received)
+            found = self._scan(self._arrival.read(self._meta_length, size))
+        study, series = _uid(found.get(_STUDY, b"")), _uid(found.get(_SERIES, b""))
+        received = Received(*self._uids, study, series)
+        return self._handler.keep(self._caller, self._arrival, received)
 
-    def _scan(self, prefix: memoryview | bytes) -> None:
-        self.found = scan(prefix, self.received.transfer_syntax_uid, _WANTED)
+    def _scan(self, prefix: memoryview | bytes) -> dict[int, bytes]:
+        return scan(prefix, self._uids[2], _WANTED)
 
     def discard(self) -> None:
         """Forget what arrived: the association broke, or the disk is full."""
-        self.arrival.discard()
+        self._arrival.discard()
 
 
+@lru_cache(maxsize=1024)
 def _uid(value: bytes) -> str:
     """Return a UID as text (PS3.5 9.1: 64 characters), whatever it is made of."""
     return value.decode("ascii", "replace").strip("\0 ")[:64]

@@ -7,10 +7,12 @@ is therefore set before every read, for peers that leave Nagle's algorithm on.
 
 import contextlib
 import errno
+import math
 import os
 import select
 import socket
 import ssl
+import struct
 import time
 from typing import Final
 
@@ -28,6 +30,7 @@ from crossdock.errors import SpoolError
 
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_SHORTEST_WAIT = 0.001  # seconds; to the kernel, 0 is for ever
 _FIRST_BUFFER = 8 * 1024
 _DRAIN_BUFFER = 64 * 1024
 
@@ -38,8 +41,9 @@ class Connection:
     ``max_length`` is the longest P-DATA-TF taken from the peer. Times are seconds. A connection
     belongs to one thread; ``interrupt`` and ``break_off`` may be called from another one.
 
-    The socket does not block: it is waited for only when it is known to have nothing to give,
-    which saves a third of the system calls while data flows.
+    Reading is one system call, which waits by itself. What the kernel may wait (``_patience``) is
+    set seldom, so it is less than what is asked for, and the rest is waited for in ``poll``. TLS
+    does not block at all, since OpenSSL cannot tell a wait that is over from one that has failed.
     """
 
     def __init__(self, sock: socket.socket, max_length: int) -> None:
@@ -47,11 +51,13 @@ class Connection:
         self._stream = PduStream(max_length)
         self._buffer = memoryview(bytearray(_FIRST_BUFFER))
         self._tail = memoryview(b"")
-        self._drained = False
+        self._patience = math.inf
+        self._send_flags = int(socket.MSG_DONTWAIT)  # as an enum it costs more than the call
+        self._send_limit = 0.0
         self._poll = select.poll()
         self._awaited = 0
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)
+        sock.setblocking(True)
 
     def secure(
         self, tls: ssl.SSLContext, seconds: float, server_hostname: str | None = None
@@ -64,6 +70,8 @@ class Connection:
             PeerTimeout: it took longer than ``seconds``.
         """
         deadline = time.monotonic() + seconds
+        self._patience, self._send_flags = 0.0, 0
+        self._socket.setblocking(False)
         try:
             secured = tls.wrap_socket(
                 self._socket,
@@ -129,24 +137,24 @@ class Connection:
 
     def _read(self, buffer: memoryview, seconds: float, waited_for: str) -> int:
         try:
+            if seconds < self._patience:
+                self._be_patient(seconds / 2)
             if _QUICKACK is not None:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         except OSError as error:
             raise _lost(error) from None
-        wanted = select.POLLIN if self._drained else 0
         while True:
-            if wanted:
-                self._wait(wanted, seconds, seconds, waited_for)
             try:
-                received = self._socket.recv_into(buffer)
+                return self._socket.recv_into(buffer)
             except _WOULD_BLOCK as want:
-                wanted = _event_for(want, select.POLLIN)
+                event = _event_for(want, select.POLLIN)
+                self._wait(event, seconds - self._patience, seconds, waited_for)
             except OSError as error:
                 raise _lost(error) from None
-            else:
-                # TLS may hold more than the socket shows, so only plain TCP can be known empty.
-                self._drained = received < len(buffer) and not self.encrypted
-                return received
+
+    def _be_patient(self, seconds: float) -> None:
+        self._patience = max(seconds, _SHORTEST_WAIT)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._patience))
 
     def send(self, data: bytes | memoryview, seconds: float, flags: int = 0) -> None:
         """Send all of ``data``.
@@ -158,7 +166,7 @@ class Connection:
         left = memoryview(data)
         while left:
             try:
-                left = left[self._socket.send(left, flags) :]
+                left = left[self._socket.send(left, flags | self._send_flags) :]
             except _WOULD_BLOCK as want:
                 self._wait(_event_for(want), seconds, seconds, "progress in sending")
             except OSError as error:
@@ -172,12 +180,12 @@ class Connection:
             SpoolError: the file cannot be read, or has ended.
         """
         end = offset + length
+        self._limit_sending(seconds)
         while offset < end:
             try:
                 sent = os.sendfile(self._socket.fileno(), file, offset, end - offset)
             except BlockingIOError:
-                self._wait(select.POLLOUT, seconds, seconds, "progress in sending")
-                continue
+                raise PeerTimeout("progress in sending", seconds) from None
             except OSError as error:
                 if error.errno == errno.EIO:
                     raise SpoolError(f"an instance's file: {describe(error)}") from None
@@ -185,6 +193,12 @@ class Connection:
             if not sent:
                 raise SpoolError("an instance's file ended before its dataset was sent")
             offset += sent
+
+    def _limit_sending(self, seconds: float) -> None:
+        if seconds != self._send_limit:
+            self._send_limit = seconds
+            limit = _timeval(max(seconds, _SHORTEST_WAIT))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def _wait(self, event: int, left: float, seconds: float, waited_for: str) -> None:
         if event != self._awaited:
@@ -230,6 +244,12 @@ class Connection:
         with contextlib.suppress(OSError):
             # An SSLSocket's own method would go on in plain text while another thread reads.
             socket.socket.shutdown(self._socket, how)
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a time as the kernel wants it."""
+    whole = int(seconds)
+    return struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
 
 
 def _event_for(want: OSError, otherwise: int = select.POLLOUT) -> int:

@@ -1,6 +1,7 @@
 """DIMSE command sets (PS3.7 6.3, 9.3 and E): implicit VR little endian, group 0000."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -111,16 +112,29 @@ def echo_request(message_id: int, sop_class_uid: str) -> bytes:
 
 def response(request: Command, status: int) -> bytes:
     """Return the response to ``request``, whatever it asked for (PS3.7 9.3)."""
+    uid = _uid(request.sop_instance_uid)
+    before, after = _around_message_id(request.sop_class_uid, request.field, status, len(uid))
+    return b"".join((before, _US.pack(max(request.message_id, 0)), after, uid))
+
+
+@lru_cache(maxsize=256)
+def _around_message_id(
+    sop_class_uid: str, field: int, status: int, uid_length: int
+) -> tuple[bytes, bytes]:
+    """Return a response's bytes before and after its message ID, which are mostly the same."""
     elements = {
-        _AFFECTED_SOP_CLASS_UID: _uid(request.sop_class_uid),
-        _COMMAND_FIELD: _US.pack(request.field | RESPONSE),
-        _MESSAGE_ID_RESPONDED_TO: _US.pack(max(request.message_id, 0)),
-        _DATASET_TYPE: _US.pack(_NO_DATASET),
-        _STATUS: _US.pack(status),
+        _AFFECTED_SOP_CLASS_UID: _uid(sop_class_uid),
+        _COMMAND_FIELD: _US.pack(field | RESPONSE),
+        _MESSAGE_ID_RESPONDED_TO: _US.pack(0),
     }
-    if request.sop_instance_uid:
-        elements[_AFFECTED_SOP_INSTANCE_UID] = _uid(request.sop_instance_uid)
-    return _encode(elements)
+    before, after = (
+        _body(elements),
+        _body({_DATASET_TYPE: _US.pack(_NO_DATASET), _STATUS: _US.pack(status)}),
+    )
+    if uid_length:
+        after += _ELEMENT.pack(0, _AFFECTED_SOP_INSTANCE_UID, uid_length)
+    length = len(before) + len(after) + uid_length
+    return _group_length(length) + before[: -_US.size], after
 
 
 def _elements(data: bytes) -> dict[int, bytes]:
@@ -153,7 +167,15 @@ def _uid(uid: str) -> bytes:
 
 
 def _encode(elements: Mapping[int, bytes]) -> bytes:
-    body = b"".join(
+    body = _body(elements)
+    return _group_length(len(body)) + body
+
+
+def _body(elements: Mapping[int, bytes]) -> bytes:
+    return b"".join(
         _ELEMENT.pack(0, element, len(value)) + value for element, value in elements.items()
     )
-    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + len(body).to_bytes(4, "little") + body
+
+
+def _group_length(length: int) -> bytes:
+    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + length.to_bytes(4, "little")

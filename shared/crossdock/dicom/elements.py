@@ -2,10 +2,14 @@
 
 It understands structure and nothing else: no value is decoded, no sequence is built. That costs a
 tenth of what a library for datasets needs, and works on what such a library would refuse.
+
+The instances of a series mostly have the same headers in the same places. So what one walk has read
+is remembered as an ``Outline``, and a dataset that fits it costs a tenth of a walk.
 """
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final, NamedTuple
 
@@ -19,6 +23,9 @@ from crossdock.dicom.uids import (
 MAX_INFLATED = 1024 * 1024
 """Most bytes that a deflated prefix is inflated to."""
 
+_MAX_OUTLINES: Final = 8  # lengths differ within a series, but mostly between a few
+_MAX_OUTLINE: Final = 512  # headers; with all of them it is 50 KB
+
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM_GROUP: Final = 0xFFFE0000
 _ITEM_END: Final = 0xFFFEE00D
@@ -31,6 +38,10 @@ _VRS: Final = frozenset(
 )
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS: Final = _VRS - _LONG_VRS
+
+
+Places = dict[int, tuple[bytes, int, int]]
+"""Elements by tag: VR, and where the value begins and ends."""
 
 
 class Layout(NamedTuple):
@@ -61,9 +72,17 @@ def walk(data: bytes | memoryview, transfer_syntax_uid: str, tags: Collection[in
         data = inflate(data)
     plain = bytes(data)
     layout = recognise(plain, transfer_syntax_uid)
-    elements: dict[int, tuple[bytes, bytes]] = {}
     wanted = frozenset(tags)
-    complete = not wanted or _walk(plain, layout, wanted, elements)
+    if not wanted:
+        return Found({}, layout, complete=True)
+    outlines = _outlines(layout, wanted)
+    places, complete = outlines.find(plain), True
+    if places is None:
+        headers, places = _Headers(plain, layout.little), {}
+        complete = _walk(headers, layout, wanted, places)
+        if complete and len(headers.seen) <= _MAX_OUTLINE:
+            outlines.add(_Outline(plain, headers.seen, places))
+    elements = {tag: (vr, plain[start:end]) for tag, (vr, start, end) in places.items()}
     return Found(elements, layout, complete)
 
 
@@ -86,79 +105,122 @@ def inflate(data: bytes | memoryview) -> bytes:
         return b""
 
 
-def _walk(  # noqa: C901 — a call per branch would double what an element costs
-    data: bytes,
-    layout: Layout,
-    wanted: frozenset[int],
-    elements: dict[int, tuple[bytes, bytes]],
-) -> bool:
-    """Collect wanted elements; return whether the walk came to its end rather than the data's."""
-    headers = _Headers(data, layout.little)
-    unpack_explicit, unpack_long, explicit = headers.explicit, headers.long, layout.explicit
-    missing, highest, end = len(wanted), min(max(wanted), _PIXEL_GROUP - 1), len(data)
+class _Outline:
+    """The headers that a walk has read, and where it found the wanted elements.
+
+    A walk looks at nothing but headers, and at whether the wanted values are there. So it would go
+    the same way through any other data that has the same headers in the same places.
+    """
+
+    def __init__(self, data: bytes, seen: Sequence[tuple[int, int]], places: Places) -> None:
+        ends = (0, *(end for _, end in seen))
+        gaps = zip(ends, seen, strict=False)
+        fields = (f"{start - before}x{end - start}s" for before, (start, end) in gaps)
+        self._read = Struct("=" + "".join(fields)).unpack_from
+        self._headers = self._read(data)
+        self._last = slice(*seen[-1])
+        self._end = max((ends[-1], *(end for _, _, end in places.values())))
+        self._places = places
+
+    def find(self, data: bytes) -> Places | None:
+        """Return where the wanted elements of other data are, None if they have to be looked for."""
+        # Where any length differs, the last header is elsewhere: most that does not fit ends here.
+        if data[self._last] != self._headers[-1] or len(data) < self._end:
+            return None
+        return self._places if self._read(data) == self._headers else None
+
+
+class _Outlines:
+    """The latest outlines of one layout and set of wanted tags. Any thread may use them."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[_Outline, ...] = ()
+
+    def find(self, data: bytes) -> Places | None:
+        """Return where the wanted elements are, None if no outline fits."""
+        for outline in self._latest:
+            places = outline.find(data)
+            if places is not None:
+                return places
+        return None
+
+    def add(self, outline: _Outline) -> None:
+        """Remember an outline instead of the oldest."""
+        self._latest = (outline, *self._latest[: _MAX_OUTLINES - 1])
+
+
+@lru_cache(maxsize=16)
+def _outlines(_layout: Layout, _wanted: frozenset[int]) -> _Outlines:
+    return _Outlines()
+
+
+def _walk(headers: "_Headers", layout: Layout, wanted: frozenset[int], places: Places) -> bool:
+    """Find wanted elements; return whether the walk came to its end rather than the data's."""
+    read, seen, explicit = headers.short, headers.seen, layout.explicit
+    missing, highest, size = len(wanted), min(max(wanted), _PIXEL_GROUP - 1), len(headers.data)
     position = 0
     try:
-        while position < end:
-            # This is read()'s common case, inline: the call would double what an element costs.
-            group, element, vr, length = unpack_explicit(data, position)
-            tag = group << 16 | element
+        while missing:
+            # The common case of headers.read, inline: the call would double what an element costs.
+            group, element, vr, length = read(headers.data, position)
+            tag, start = group << 16 | element, position + 8
+            if tag <= highest and not (explicit and vr in _SHORT_VRS):
+                tag, vr, length, start = headers.read(position, explicit=explicit)
+            seen.append((position, start))
             if tag > highest:
                 return True
-            if explicit and vr in _SHORT_VRS:
-                position += 8
-                if tag not in wanted:
-                    position += length
-                    continue
-            elif explicit and vr in _LONG_VRS:
-                length = unpack_long(data, position + 8)[0]
-                position += 12
-            else:
-                tag, vr, length, position = headers.read(position, explicit=False)
+            position = start + length
             if length == _UNDEFINED:
-                position = headers.skip(position, explicit=explicit and vr != b"UN")
-                continue
-            if tag in wanted and tag not in elements:
-                if position + length > end:
+                position = headers.skip(start, explicit=explicit and vr != b"UN")
+            elif tag in wanted and tag not in places:
+                if position > size:
                     return False
-                elements[tag] = (vr, data[position : position + length])
+                places[tag] = (vr, start, position)
                 missing -= 1
-                if not missing:
-                    return True
-            position += length
     except error:  # struct's: less than a header is left
         return False
-    return False
+    return True
+
+
+_READERS: Final = {
+    little: tuple(Struct(order + fields).unpack_from for fields in ("HH2sH", "HH", "I"))
+    for little, order in ((True, "<"), (False, ">"))
+}
+"""How to read a short header, a tag and a long length, by whether the bytes are little endian."""
 
 
 class _Headers:
-    """Reads element headers at any position; raises ``struct.error`` behind the end."""
+    """Reads element headers at any position; raises ``struct.error`` behind the end.
+
+    ``seen`` says where those that were walked over begin and end.
+    """
 
     def __init__(self, data: bytes, little: bool) -> None:
-        order = "<" if little else ">"
-        self._data = data
-        self.explicit = Struct(order + "HH2sH").unpack_from
-        self.long = Struct(order + "I").unpack_from
-        self._tag = Struct(order + "HH").unpack_from
+        self.data = data
+        self.seen: list[tuple[int, int]] = []
+        self.short, self._tag, self._long = _READERS[little]
 
     def read(self, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
         """Return tag, VR, length of the value, and where it starts.
 
         An element without a VR in an explicit dataset is one that a device wrote in implicit VR.
         """
-        group, element = self._tag(self._data, position)
+        group, element = self._tag(self.data, position)
         tag = group << 16 | element
-        vr = self._data[position + 4 : position + 6] if explicit and tag < _ITEM_GROUP else b""
+        vr = self.data[position + 4 : position + 6] if explicit and tag < _ITEM_GROUP else b""
         if vr in _LONG_VRS:
-            return tag, vr, self.long(self._data, position + 8)[0], position + 12
+            return tag, vr, self._long(self.data, position + 8)[0], position + 12
         if vr in _VRS:
-            return tag, vr, self.explicit(self._data, position)[3], position + 8
-        return tag, b"", self.long(self._data, position + 4)[0], position + 8
+            return tag, vr, self.short(self.data, position)[3], position + 8
+        return tag, b"", self._long(self.data, position + 4)[0], position + 8
 
     def skip(self, position: int, *, explicit: bool) -> int:
         """Return where an element of undefined length, whose value starts here, ends."""
         outer: list[bool] = []  # for each open sequence or item: whether it lies in explicit VR
         while True:
-            tag, vr, length, position = self.read(position, explicit=explicit)
+            header = position
+            tag, vr, length, position = self.read(header, explicit=explicit)
+            self.seen.append((header, position))
             if tag in (_ITEM_END, _SEQUENCE_END):
                 if not outer:
                     return position

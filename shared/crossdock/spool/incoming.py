@@ -29,9 +29,9 @@ class Arrival:
         if self._head:
             chunks, self._head = [*self._head, *chunks], []
         for start in range(0, len(chunks), _IOV_MAX):
-            self._write(list(chunks[start : start + _IOV_MAX]))
+            self._write(chunks[start : start + _IOV_MAX])
 
-    def _write(self, chunks: list[memoryview | bytes]) -> None:
+    def _write(self, chunks: Sequence[memoryview | bytes]) -> None:
         wanted = sum(map(len, chunks))
         assert self._descriptor is not None  # noqa: S101 — checked by the caller
         written = os.writev(self._descriptor, chunks)

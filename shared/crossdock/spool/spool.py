@@ -1,5 +1,6 @@
 """The spool as a whole: its directories, and the moves of parcels between them."""
 
+import itertools
 import os
 import shutil
 import time
@@ -23,7 +24,9 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
-        self._incoming = f"{self.incoming}{os.sep}"  # as text, for a Path per instance is costly
+        # As text, and numbered: a Path or a random name for each instance would be costly.
+        self._arrivals = f"{self.incoming}{os.sep}{new_id()}-"
+        self._numbers = itertools.count(1)
         self.opened = root / "open"
         self.parcels = root / "parcels"
         self.held = root / "held"
@@ -48,7 +51,7 @@ class Spool:
         Raises:
             OSError: the disk is full or read-only.
         """
-        return Arrival(f"{self._incoming}{new_id()}.part", head)
+        return Arrival(f"{self._arrivals}{next(self._numbers)}.part", head)
 
     def open_parcel(self, origin: Origin) -> OpenParcel:
         """Open a parcel.
