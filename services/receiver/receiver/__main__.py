@@ -12,9 +12,11 @@ from crossdock.model import Parcel
 from crossdock.service import Service
 from crossdock.settings import Settings
 from crossdock.spool import Room, Spool
+from receiver.admission import CountedAdmission
 from receiver.facts import parcel_received
 from receiver.parcels import Parcels
-from receiver.store_scp import StoreNodes
+from receiver.serving import LocalServing
+from receiver.store_nodes import StoreNodes
 
 
 log = structlog.get_logger(__name__)
@@ -61,7 +63,8 @@ def main(settings: Settings) -> int:
         service.closing(parcels.stop)
         room = Room(settings.spool, settings.spool_reserve)
         service.health.watch("spool", room.problem)
-        nodes = StoreNodes(spool, parcels, room)
+        serving = LocalServing(spool, parcels, room, CountedAdmission(room))
+        nodes = StoreNodes(serving, room)
         nodes.start()
         service.closing(lambda: nodes.stop(_GRACE_SECONDS))
         service.health.watch("store nodes", nodes.problems)
