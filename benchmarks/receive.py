@@ -89,7 +89,7 @@ def starters(associations: int) -> dict[str, Starter]:
         PLUS_B: lambda home: storescp(home, "+B", "-pdu", "131072", *fork),
         "crossdock bare": bare,
         "crossdock, sync none": partial(receiver, sync="none"),
-        "crossdock, sync none, 1 worker": partial(receiver, ALONE, sync="none"),
+        "crossdock, sync none, 1 worker": partial(receiver, environment=ALONE, sync="none"),
         "crossdock, sync association": partial(receiver, sync="association"),
         "crossdock, sync instance": receiver,
         "Orthanc": orthanc,
