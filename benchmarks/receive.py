@@ -18,6 +18,7 @@ from peers import Peer, Starter, bare, orthanc, pynetdicom, receiver, storescp
 
 
 PLUS_B = "storescp +B"
+ALONE = {"CROSSDOCK_RECEIVER_WORKERS": "1"}
 FAST = partial(storescp, environment={"TCP_NODELAY": "1"})
 
 
@@ -88,6 +89,7 @@ def starters(associations: int) -> dict[str, Starter]:
         PLUS_B: lambda home: storescp(home, "+B", "-pdu", "131072", *fork),
         "crossdock bare": bare,
         "crossdock, sync none": partial(receiver, sync="none"),
+        "crossdock, sync none, 1 worker": partial(receiver, environment=ALONE, sync="none"),
         "crossdock, sync association": partial(receiver, sync="association"),
         "crossdock, sync instance": receiver,
         "Orthanc": orthanc,

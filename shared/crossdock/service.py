@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 
 from crossdock.bus import Bus, connect
 from crossdock.config.client import ConfigClient, OnChange
@@ -39,6 +41,7 @@ class Service:
         self.name = name
         self.settings = settings
         self.health = Health()
+        self.registry: Collector = REGISTRY
         self.stopping = threading.Event()
         self.stack = ExitStack()
         settings.data.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -61,7 +64,8 @@ class Service:
 
     def run(self) -> None:
         """Serve health and metrics until SIGTERM, SIGINT, or the end of the supervisor."""
-        server = HealthServer(self.settings.http_host, self.settings.http_port, self.health)
+        host, port = self.settings.http_host, self.settings.http_port
+        server = HealthServer(host, port, self.health, self.registry)
         server.start()
         self.stack.callback(server.close)
         self.announce(server.address)

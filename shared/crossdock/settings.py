@@ -12,6 +12,8 @@ from pathlib import Path
 
 DEFAULT_DATA = "data"
 DEFAULT_HTTP = "127.0.0.1:8080"
+MOST_WORKERS = 64
+_DEFAULT_WORKERS = 4  # at most: more would outrun most disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Settings:
             (``CROSSDOCK_RETENTION_HOURS``, 24 by default).
         spool_reserve: what is to stay free where the spool is (``CROSSDOCK_SPOOL_RESERVE``: bytes,
             or a share such as ``10%``; the smaller of 5 % and 1 GB by default).
+        receiver_workers: processes that receive side by side (``CROSSDOCK_RECEIVER_WORKERS``; as
+            many as there are cores to use by default, but no more than 4).
         api_token: what API callers must present (``CROSSDOCK_API_TOKEN``), None if unset.
     """
 
@@ -52,6 +56,7 @@ class Settings:
     retention_seconds: float
     api_token: str | None
     spool_reserve: Reserve = Reserve()
+    receiver_workers: int = 1
 
     @property
     def spool(self) -> Path:
@@ -69,7 +74,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
     Raises:
         ValueError: ``CROSSDOCK_HTTP`` is no HOST:PORT; ``CROSSDOCK_LOG`` is no level;
-            ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_SPOOL_RESERVE`` is no reserve.
+            ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_SPOOL_RESERVE`` is no reserve;
+            ``CROSSDOCK_RECEIVER_WORKERS`` is no number from 1 to 64.
     """
     data = Path(environment.get("CROSSDOCK_DATA") or DEFAULT_DATA).absolute()
     host, port = split_address(environment.get("CROSSDOCK_HTTP") or DEFAULT_HTTP)
@@ -86,6 +92,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         retention_seconds=_hours(environment.get("CROSSDOCK_RETENTION_HOURS") or "24"),
         api_token=environment.get("CROSSDOCK_API_TOKEN") or None,
         spool_reserve=_reserve(environment.get("CROSSDOCK_SPOOL_RESERVE") or ""),
+        receiver_workers=_workers(environment.get("CROSSDOCK_RECEIVER_WORKERS") or ""),
     )
 
 
@@ -98,6 +105,14 @@ def _reserve(text: str) -> Reserve:
     if number.isdecimal() and int(number) < 100:  # noqa: PLR2004 — per cent
         return Reserve(bytes=math.inf, share=int(number) / 100)
     raise ValueError(f"CROSSDOCK_SPOOL_RESERVE={text!r}: use bytes, or a share such as 5%")
+
+
+def _workers(text: str) -> int:
+    if not text:
+        return min(len(os.sched_getaffinity(0)), _DEFAULT_WORKERS)
+    if text.isdecimal() and 1 <= int(text) <= MOST_WORKERS:
+        return int(text)
+    raise ValueError(f"CROSSDOCK_RECEIVER_WORKERS={text!r}: use a number from 1 to {MOST_WORKERS}")
 
 
 def _hours(text: str) -> float:

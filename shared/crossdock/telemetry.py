@@ -15,7 +15,8 @@ from traceback import extract_tb
 from typing import Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from prometheus_client.registry import Collector
 
 from crossdock import __version__
 
@@ -26,8 +27,8 @@ Probe = Callable[[], str | None]
 """Returns None when well, otherwise the reason in words."""
 
 
-def configure_logging(level: str, service: str) -> None:
-    """Set up structured logs for this process; every line names the service."""
+def configure_logging(level: str, service: str, **fields: object) -> None:
+    """Set up structured logs for this process; every line has the service and ``fields``."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(message)s")
     renderer: Any = (
         structlog.dev.ConsoleRenderer()
@@ -40,7 +41,7 @@ def configure_logging(level: str, service: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _named(service),
+            _with(service=service, **fields),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -50,9 +51,9 @@ def configure_logging(level: str, service: str) -> None:
     BUILD_INFO.labels(__version__, service).set(1)
 
 
-def _named(service: str) -> structlog.typing.Processor:
+def _with(**fields: object) -> structlog.typing.Processor:
     def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> Any:
-        event["service"] = service
+        event.update(fields)
         return event
 
     return add
@@ -80,10 +81,16 @@ class Health:
 
 
 class HealthServer:
-    """Serves ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP."""
+    """Serves ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP.
 
-    def __init__(self, host: str, port: int, health: Health) -> None:
-        handler = type("_BoundHandler", (_Handler,), {"health": health})
+    ``registry`` has the metrics, those of this process by default.
+    """
+
+    def __init__(
+        self, host: str, port: int, health: Health, registry: Collector = REGISTRY
+    ) -> None:
+        bound = {"health": health, "registry": registry}
+        handler = type("_BoundHandler", (_Handler,), bound)
         self._server = ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
@@ -109,6 +116,7 @@ class HealthServer:
 
 class _Handler(BaseHTTPRequestHandler):
     health: Health
+    registry: Collector
     timeout = 10.0
 
     def do_GET(self) -> None:
@@ -119,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = readiness(problems, self.health.revision())
             self._answer(503 if problems else 200, "application/json", body)
         elif self.path == "/metrics":
-            self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+            self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.registry))
         else:
             self._answer(404, "text/plain", b"Here are /healthz, /readyz and /metrics.\n")
 

@@ -5,6 +5,7 @@ associations, is refused for the moment, so that the sender tries again.
 """
 
 import threading
+from typing import Protocol
 
 from crossdock.config import StoreNode
 from crossdock.config.store_nodes import Source
@@ -23,13 +24,27 @@ ANYBODY = Source.model_construct()
 """The source of a node that accepts any."""
 
 
-class Admission:
-    """Counts the associations of one store node; called from many threads."""
+class Admission(Protocol):
+    """Decides who may send; called from many threads."""
+
+    def admit(self, node: StoreNode, caller: Caller) -> Rejection | None:
+        """Admit a caller and return None, or return why not.
+
+        Raises:
+            OSError: nobody can say.
+        """
+
+    def ended(self, association: str) -> None:
+        """Take note that an association is over, whether it was admitted or not."""
+
+
+class CountedAdmission:
+    """Decides by counting the associations of all store nodes."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._lock = threading.Lock()
-        self._admitted: dict[str, Source] = {}
+        self._admitted: dict[str, tuple[str, Source]] = {}
 
     def admit(self, node: StoreNode, caller: Caller) -> Rejection | None:
         """Admit a caller and return None, or return why not."""
@@ -43,20 +58,20 @@ class Admission:
         with self._lock:
             if self._is_full(node, source):
                 return LOCAL_LIMIT_EXCEEDED
-            self._admitted[caller.association] = source
+            self._admitted[caller.association] = node.name, source
         return None
 
-    def ended(self, caller: Caller) -> None:
-        """Take note that an admitted association is over."""
+    def ended(self, association: str) -> None:
+        """Take note that an association is over, whether it was admitted or not."""
         with self._lock:
-            self._admitted.pop(caller.association, None)
+            self._admitted.pop(association, None)
 
     def _is_full(self, node: StoreNode, source: Source) -> bool:
-        if len(self._admitted) >= node.max_associations:
+        sources = [source for name, source in self._admitted.values() if name == node.name]
+        if len(sources) >= node.max_associations:
             return True
-        if source.max_associations is None:
-            return False
-        return list(self._admitted.values()).count(source) >= source.max_associations
+        limit = source.max_associations
+        return limit is not None and sources.count(source) >= limit
 
 
 def source_of(node: StoreNode, caller: Caller) -> Source | None:

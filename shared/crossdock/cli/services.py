@@ -5,6 +5,7 @@ module of its own this file is the command line without the rest, which starts f
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -12,11 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from crossdock.errors import CrossdockError
-from crossdock.settings import Settings, from_environment
+from crossdock.settings import MOST_WORKERS, Settings, from_environment
 
 
 _PLAIN = {
-    "receiver": ("receiver.__main__", "Listen on the store nodes and take instances in."),
     "router": ("receiver.router_main", "Evaluate the rules on parcels and schedule deliveries."),
     "tester": ("tester.__main__", "Check targets on demand."),
     "config-api": ("config_api.__main__", "Serve configuration, ledger and REST."),
@@ -27,7 +27,25 @@ def register(app: typer.Typer) -> None:
     """Add a command per service."""
     for name, (module, help_text) in _PLAIN.items():
         app.command(name, help=help_text)(_command(module))
+    app.command()(receiver)
     app.command()(dispatcher)
+
+
+def receiver(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_WORKERS,
+            help="Processes that receive side by side; 1 is none beside this one. "
+            "[default: CROSSDOCK_RECEIVER_WORKERS, or the cores to use, at most 4]",
+        ),
+    ] = None,
+) -> None:
+    """Listen on the store nodes and take instances in."""
+    if workers is not None:
+        os.environ["CROSSDOCK_RECEIVER_WORKERS"] = str(workers)
+    _run("receiver.__main__")
 
 
 def dispatcher(

@@ -91,6 +91,11 @@ class StoreNode(Configured):
     )
     description: Text = ""
 
+    @property
+    def listening(self) -> tuple[object, ...]:
+        """What cannot be changed while the node listens."""
+        return self.host, self.port, self.tls
+
     @model_validator(mode="after")
     def _says_who_may_send(self) -> "StoreNode":
         if self.accept is None and not self.sources:

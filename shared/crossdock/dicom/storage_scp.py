@@ -5,14 +5,12 @@ the size of an instance.
 """
 
 import contextlib
-import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 
-import structlog
-
-from crossdock.dicom.connection import describe
+from crossdock.dicom.listener import Address, Listener
 from crossdock.dicom.negotiation import (
     CALLED_AE_TITLE_NOT_RECOGNISED,
     CALLING_AE_TITLE_NOT_RECOGNISED,
@@ -41,9 +39,6 @@ __all__ = [
     "StorageScp",
 ]
 
-_log = structlog.get_logger(__name__)
-
-_BACKLOG = 1024
 _MAX_SILENT = 64
 """Connections without an association that may exist at once; the oldest makes room for a new."""
 
@@ -54,7 +49,8 @@ class StorageScp:
     ``max_pdu`` is bytes, all times are seconds: ``acse_timeout`` for the association request,
     ``dimse_timeout`` for progress within a message, ``idle_timeout`` between messages. More than
     ``max_associations`` are rejected as a temporary limit. With ``tls``, which is
-    asked anew for each connection, every connection is TLS.
+    asked anew for each connection, every connection is TLS. ``closed`` is called when a connection
+    that was served is over, whether it became an association or not.
     """
 
     def __init__(
@@ -69,23 +65,22 @@ class StorageScp:
         dimse_timeout: float = 60.0,
         idle_timeout: float = 600.0,
         tls: ContextSource | None = None,
+        closed: Callable[[], None] | None = None,
     ) -> None:
-        self._host = host
-        self._port = port
+        self._listener = Listener(host, port, self.serve)
         self._handler = handler
+        self._closed = closed
         self._limits = Limits(max_pdu, acse_timeout, dimse_timeout, idle_timeout)
         self._slots = threading.BoundedSemaphore(max_associations)
         self._tls = tls
         self._lock = threading.Lock()
         self._running: dict[ScpAssociation, threading.Thread] = {}
-        self._acceptor: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._wake: socket.socket | None = None
+        self._stopped = False
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> Address:
         """Host and port it listens on; the real port where 0 was asked for."""
-        return self._host, self._port
+        return self._listener.address
 
     def associations(self) -> int:
         """Return how many associations there are now."""
@@ -98,23 +93,7 @@ class StorageScp:
         Raises:
             OSError: the address cannot be had, mostly because the port is taken.
         """
-        family, _, _, _, address = socket.getaddrinfo(
-            self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.create_server(
-            address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=self._host == "::"
-        )
-        listener.setblocking(False)
-        self._host, self._port = listener.getsockname()[:2]
-        self._wake, woken = socket.socketpair()
-        self._acceptor = threading.Thread(
-            target=self._accept_all,
-            args=(listener, woken),
-            name=f"storage-scp-{self._port}",
-            daemon=True,
-        )
-        self._acceptor.start()
-        _log.info("storage_scp.listening", host=self._host, port=self._port)
+        self._listener.start()
 
     def stop(self, grace: float = 5.0) -> None:
         """Take no more associations, let running instances finish for ``grace`` seconds, end.
@@ -122,12 +101,9 @@ class StorageScp:
         Afterwards the port is free. What had not been answered by then has not been stored.
         Stopping twice is fine.
         """
-        if self._acceptor is None or self._wake is None:
-            return
-        self._stopping.set()
-        self._wake.close()
-        self._acceptor.join()
+        self._listener.stop()
         with self._lock:
+            self._stopped = True
             running = dict(self._running)
         for association in running:
             association.stop() if association.accepted else association.break_off()
@@ -136,31 +112,13 @@ class StorageScp:
             association.break_off()
         _join(list(running.values()), max(grace, 1.0))
 
-    def _accept_all(self, listener: socket.socket, woken: socket.socket) -> None:
-        with listener, woken, selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
-            selector.register(woken, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                selector.select()
-                self._accept(listener)
+    def serve(self, sock: socket.socket, address: Address) -> None:
+        """Serve a connection from an address, and return at once; it needs not listen itself.
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            _log.error("storage_scp.accept_failed", reason=describe(error))
-            self._stopping.wait(0.1)  # out of file descriptors: some are about to come free
-            return
-        try:
-            host = str(address[0]).removeprefix("::ffff:")  # IPv4 on a socket for both families
-            self._serve(sock, (host, int(address[1])))
-        except (OSError, RuntimeError) as error:  # the peer is gone already, or no thread is left
-            _log.warning("connection.failed", address=str(address[0]), reason=str(error))
-            sock.close()
-
-    def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        Raises:
+            OSError: it is stopped, or the peer is gone already; the socket stays the caller's.
+            RuntimeError: there can be no more threads; so does the socket.
+        """
         association = ScpAssociation(
             sock, address, self._handler, limits=self._limits, slots=self._slots, tls=self._tls
         )
@@ -168,6 +126,8 @@ class StorageScp:
             target=self._run, args=(association,), name="storage-scp-association", daemon=True
         )
         with self._lock:
+            if self._stopped:
+                raise ConnectionAbortedError("stopping")
             silent = [each for each in self._running if not each.accepted]
             self._running[association] = thread
         for each in silent[: max(0, len(silent) - _MAX_SILENT + 1)]:
@@ -183,6 +143,8 @@ class StorageScp:
             association.run()
         finally:
             self._forget(association)
+            if self._closed is not None:
+                self._closed()
 
     def _forget(self, association: ScpAssociation) -> None:
         with self._lock:

@@ -35,12 +35,18 @@ def disk(path: Path) -> tuple[int, int]:
 
 
 class Room:
-    """Watches the spool's file system. Any thread may ask; the answer is at most 0.2 s old."""
+    """Watches the spool's file system. Any thread may ask; the answer is at most 0.2 s old.
 
-    def __init__(self, directory: Path, reserve: Reserve, measure: Measure = disk) -> None:
+    With ``told=False`` the log is left to another process that watches it, too.
+    """
+
+    def __init__(
+        self, directory: Path, reserve: Reserve, measure: Measure = disk, *, told: bool = True
+    ) -> None:
         self._directory = directory
         self._reserve = reserve
         self._measure = measure
+        self._told = told
         self._lock = threading.Lock()
         self._measured = -_STALE_SECONDS
         self._problem: str | None = None
@@ -60,6 +66,8 @@ class Room:
     def _look(self) -> None:
         before, self._problem = self._problem, self._found()
         SHORT.set(self._problem is not None)
+        if not self._told:
+            return
         if before is None and self._problem is not None:
             log.error("spool.short", reason=self._problem)
         elif before is not None and self._problem is None:

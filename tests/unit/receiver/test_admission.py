@@ -19,8 +19,10 @@ from crossdock.model import Parcel
 from crossdock.settings import Reserve, from_environment
 from crossdock.spool import Room, Spool
 from ports import free_port
+from receiver.admission import CountedAdmission
 from receiver.parcels import Parcels
-from receiver.store_scp import StoreNodes
+from receiver.serving import LocalServing
+from receiver.store_nodes import StoreNodes
 from servers.certificates import Authority
 from servers.samples import sample
 from waiting import until
@@ -47,7 +49,9 @@ class Node:
         self.spool.prepare()
         self.room = Room(self.spool.root, Reserve(100, 1.0), lambda _: (1000, self.free))
         self.parcels = Parcels(self.spool, self.closed.append)
-        self.nodes = StoreNodes(self.spool, self.parcels, self.room)
+        admission = CountedAdmission(self.room)
+        serving = LocalServing(self.spool, self.parcels, self.room, admission)
+        self.nodes = StoreNodes(serving, self.room)
 
     def configure(self, **changes: object) -> None:
         self.settings |= changes

@@ -16,8 +16,10 @@ from crossdock.settings import Reserve
 from crossdock.spool import Room, Spool
 from fuzz.subjects import messages, requests
 from ports import free_port
+from receiver.admission import CountedAdmission
 from receiver.parcels import Parcels
-from receiver.store_scp import StoreNodes
+from receiver.serving import LocalServing
+from receiver.store_nodes import StoreNodes
 from waiting import until
 
 
@@ -30,7 +32,9 @@ class Receiver:
         self.closed: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
         self.parcels = Parcels(self.spool, self.closed.put)
         self.parcels.start()
-        self.nodes = StoreNodes(self.spool, self.parcels, Room(root, Reserve(0, 0.0)))
+        room = Room(root, Reserve(0, 0.0))
+        serving = LocalServing(self.spool, self.parcels, room, CountedAdmission(room))
+        self.nodes = StoreNodes(serving, room)
         self.port = free_port()
         node = {"name": "n", "ae_title": "GATE", "port": self.port, "accept": "any"}
         self.nodes.configure(parse_gateway({"store_nodes": [node]}), 1)
