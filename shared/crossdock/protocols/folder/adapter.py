@@ -10,7 +10,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from crossdock.config.naming import fill, keywords_of
 from crossdock.config.targets import FolderTarget
@@ -46,7 +46,7 @@ class FolderAdapter(Adapter):
     def __init__(self, target: FolderTarget) -> None:
         self._target = target
         self._descriptor = -1
-        self._names: dict[int, PurePosixPath] = {}
+        self._names: dict[Path, PurePosixPath] = {}
 
     def check(self) -> CheckReport:
         """See ``Adapter.check``; the stages are exists, write and space."""
@@ -60,13 +60,20 @@ class FolderAdapter(Adapter):
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
         """See ``Adapter.send``."""
+        # Whatever is mounted at the path now, not what was there at the delivery before.
+        self.close()
         for outgoing in instances:
             yield self._send(outgoing)
 
     def finish(self, instances: Sequence[Outgoing]) -> None:
         """Write the ``.complete`` marker into each directory that the delivery has files in."""
-        if not self._target.complete_marker:
-            return
+        try:
+            if self._target.complete_marker:
+                self._mark(instances)
+        finally:
+            self.close()
+
+    def _mark(self, instances: Sequence[Outgoing]) -> None:
         try:
             with of_target(self._target.path):
                 for parent in dict.fromkeys(self._name(each).parent for each in instances):
@@ -77,7 +84,8 @@ class FolderAdapter(Adapter):
             raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Let go of the directory and of what is known of a delivery."""
+        self._names.clear()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -153,11 +161,10 @@ class FolderAdapter(Adapter):
 
     def _name(self, outgoing: Outgoing) -> PurePosixPath:
         """Return where an instance belongs, below the target's directory."""
-        number = outgoing.instance.number
-        if number not in self._names:
+        if outgoing.path not in self._names:
             path = fill(self._target.naming, self._values(outgoing))
-            self._names[number] = PurePosixPath(path)
-        return self._names[number]
+            self._names[outgoing.path] = PurePosixPath(path)
+        return self._names[outgoing.path]
 
     def _extension(self) -> str:
         """Return the template's own extension: what comes after a UID's last dot is none."""
