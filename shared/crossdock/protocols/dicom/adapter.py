@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from crossdock.config.targets import DicomTarget
+from crossdock.config.targets import StorageScpTarget
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom.checks import check
 from crossdock.protocols.dicom.lanes import Lanes
+from crossdock.protocols.dicom.routes import as_given, by_route, passes_on
 from crossdock.protocols.dicom.sender import Sender
 
 
@@ -16,20 +17,21 @@ class DicomAdapter(Adapter):
     Associations stay open for the next delivery; each is a ``Sender``'s.
     """
 
-    def __init__(self, target: DicomTarget) -> None:
+    def __init__(self, target: StorageScpTarget) -> None:
         self._target = target
         self._senders: list[Sender] = []
         self._dealing = False
 
     def check(self) -> CheckReport:
-        """See ``Adapter.check``; the stages are resolve, connect, tls, associate and echo."""
+        """See ``Adapter.check``; the stages are those of ``checks``."""
         return check(self._target)
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
         """See ``Adapter.send``."""
-        if self._target.associations == 1:
-            return self._lanes(1)[0].send(instances)
-        return self._deal(list(instances))
+        if not passes_on(self._target):
+            return self._send(instances)
+        given = list(instances)
+        return as_given(self._send(by_route(self._target, given)), given)
 
     def close(self) -> None:
         """Release idle associations, and abort those with work under way."""
@@ -39,6 +41,11 @@ class DicomAdapter(Adapter):
         senders, self._senders = self._senders, []
         for sender in senders:
             sender.close()
+
+    def _send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
+        if self._target.associations == 1:
+            return self._lanes(1)[0].send(instances)
+        return self._deal(list(instances))
 
     def _deal(self, instances: Sequence[Outgoing]) -> Iterator[InstanceOutcome]:
         lanes = self._lanes(min(self._target.associations, len(instances)))

@@ -1,12 +1,12 @@
 """Sends instances over one association at a time, which stays open for those that come next."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossdock.config.targets import DicomTarget
-from crossdock.dicom.convert import UNCOMPRESSED, CannotConvert, converted
+from crossdock.config.targets import StorageScpTarget
+from crossdock.dicom.convert import CannotConvert, NoCodec, converted
 from crossdock.dicom.errors import AssociationAborted
 from crossdock.dicom.part10 import FileMeta
 from crossdock.dicom.storage_scu import MAX_CONTEXTS, StorageScu
@@ -17,14 +17,17 @@ from crossdock.protocols.base import Outgoing
 from crossdock.protocols.dicom.failures import failure
 from crossdock.protocols.dicom.offering import (
     Context,
+    Group,
     Prepared,
     Proposal,
     groups,
     judge,
+    left_out,
     name_of,
     not_accepted,
-    prepare,
+    syntaxes,
 )
+from crossdock.protocols.dicom.routes import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +39,24 @@ class _Awaited:
     remark: str = ""
 
 
-def scu_of(target: DicomTarget) -> StorageScu:
+def scu_of(target: StorageScpTarget, route: Route) -> StorageScu:
     """Return an SCU with a target's settings, not connected yet.
 
     Raises:
         TlsMisconfigured: the files of its TLS cannot be used.
     """
-    tls = target.tls
+    tls = target.tls_files
     return StorageScu(
-        target.host,
+        route.host,
         target.port,
-        called_ae_title=target.called_ae_title,
-        calling_ae_title=target.calling_ae_title,
+        called_ae_title=route.called_ae_title,
+        calling_ae_title=route.calling_ae_title,
         max_pdu=target.max_pdu,
         connect_timeout=target.connect_timeout,
         acse_timeout=target.timeout,
         dimse_timeout=target.timeout,
         window=target.window,
-        tls=client_context(tls.files()) if tls is not None else None,
+        tls=client_context(tls) if tls is not None else None,
     )
 
 
@@ -62,16 +65,17 @@ class Sender:
 
     Each pair of SOP class and transfer syntax gets a presentation context of its own, and each SOP
     class one for uncompressed instances where the target lets us convert. What needs more than
-    128 contexts goes over several associations, one after the other (PS3.8 9.3.2.2).
+    128 contexts (PS3.8 9.3.2.2), or has another route, goes over another association afterwards.
 
     The association is kept between two calls of ``send``. It is made anew if the peer has ended it,
     or if it lacks a context; then it is asked for those that it had, too, so that two kinds of
     deliveries that take turns need no more than one association.
     """
 
-    def __init__(self, target: DicomTarget) -> None:
+    def __init__(self, target: StorageScpTarget) -> None:
         self._target = target
         self._scu: StorageScu | None = None
+        self._route: Route | None = None
         self._proposed: dict[Proposal, None] = {}
         self._sending = False
         self._interrupted = False
@@ -80,12 +84,10 @@ class Sender:
         """See ``Adapter.send``."""
         self._sending, ended_well = True, False
         try:
-            for group, proposed in groups(
-                map(prepare, instances), converting=self._target.convert_refused
-            ):
-                if proposed:
-                    self._associate(proposed)
-                yield from self._store(group)
+            for group in groups(self._target, instances):
+                if group.proposals:
+                    self._associate(group)
+                yield from self._store(group.instances)
             ended_well = True
         except (DicomError, SpoolError) as error:
             raise failure(error) from error
@@ -106,15 +108,15 @@ class Sender:
         self._end(politely=not self._sending)
         self._proposed = {}
 
-    def _associate(self, proposed: Sequence[Proposal]) -> None:
-        """Have an association with which all of ``proposed`` has been negotiated."""
-        scu, known = self._scu, self._proposed
+    def _associate(self, group: Group) -> None:
+        """Have an association of the group's route with which its contexts have been negotiated."""
+        scu, known = self._scu, self._proposed if self._route == group.route else {}
         idle = scu is not None and scu.idle
-        if idle and known.keys() >= set(proposed):
+        if idle and known.keys() >= set(group.proposals):
             return
-        wanted = list(dict.fromkeys([*proposed, *known]))[:MAX_CONTEXTS]
+        wanted = list(dict.fromkeys([*group.proposals, *known]))[:MAX_CONTEXTS]
         self._end(politely=idle)
-        self._scu = scu_of(self._target)
+        self._scu, self._route = scu_of(self._target, group.route), group.route
         self._scu.connect()
         if self._interrupted:
             raise AssociationAborted("another association of the delivery failed")
@@ -150,37 +152,53 @@ class Sender:
             if each.meta is None or each.context is None:
                 awaited.append(_decided(each, Outcome.NOT_SENT, each.problem))
                 continue
-            syntax = self._syntax_for(each.context)
-            if syntax == each.meta.transfer_syntax_uid:
-                awaited.append(_Awaited(each.outgoing))
-                yield each.outgoing.path, each.meta
-            elif syntax is None:
-                awaited.append(_decided(each, Outcome.REFUSED, not_accepted(each.context)))
-            else:
-                yield from _converted(each, each.context, syntax, awaited)
+            yield from self._offered(each, each.meta, awaited)
 
-    def _syntax_for(self, context: Context) -> str | None:
-        """Return in which transfer syntax the peer takes an instance, None if in no possible one."""
-        sop_class, syntax = context
-        others: tuple[str, ...] = UNCOMPRESSED if self._target.convert_refused else ()
-        for uid in (syntax, *others):
-            if self._peer().accepted(sop_class, uid):
-                return uid
+    def _offered(
+        self, each: Prepared, meta: FileMeta, awaited: deque[_Awaited]
+    ) -> Iterator[tuple[Path, FileMeta]]:
+        """Yield an instance in the best transfer syntax that is possible, or note why none is."""
+        remark, failed = "", None
+        for uid in syntaxes(self._target, meta.transfer_syntax_uid):
+            if not self._peer().accepted(meta.sop_class_uid, uid):
+                remark = remark or f"the peer does not accept it in {name_of(uid)}"
+                continue
+            failed = yield from _written(each, meta, uid, remark, awaited)
+            if failed is None:
+                return
+            remark = f"converting it to {name_of(uid)} failed: {failed}"
+            if isinstance(failed, NoCodec):  # asked for, and a matter of this machine only
+                break
+        words = self._refusal((meta.sop_class_uid, meta.transfer_syntax_uid), failed)
+        awaited.append(_decided(each, Outcome.REFUSED, words))
+
+    def _refusal(self, context: Context, failed: CannotConvert | None) -> str:
+        words = [f"converting it failed: {failed}"] if failed is not None else []
+        if left_out(self._target, context):
+            words.insert(0, f"the target's transfer_syntaxes leave out {name_of(context[1])}")
+        elif not self._peer().accepted(*context):
+            words.insert(0, not_accepted(context))
+        return ", and ".join(words)
+
+
+def _written(
+    prepared: Prepared, meta: FileMeta, syntax: str, remark: str, awaited: deque[_Awaited]
+) -> Generator[tuple[Path, FileMeta], None, CannotConvert | None]:
+    """Yield an instance in a transfer syntax; return why that is not possible, None if it was."""
+    own = meta.transfer_syntax_uid
+    if syntax == own:
+        words = f"sent in {name_of(own)}: {remark}" if remark else ""
+        awaited.append(_Awaited(prepared.outgoing, remark=words))
+        yield prepared.outgoing.path, meta
         return None
-
-
-def _converted(
-    prepared: Prepared, context: Context, syntax: str, awaited: deque[_Awaited]
-) -> Iterator[tuple[Path, FileMeta]]:
-    """Yield an instance in another transfer syntax, or note why that is not possible."""
     try:
-        with converted(prepared.outgoing.path, syntax) as (path, meta):
-            remark = f"converted from {name_of(context[1])} to {name_of(syntax)}"
-            awaited.append(_Awaited(prepared.outgoing, remark=remark))
-            yield path, meta
+        with converted(prepared.outgoing.path, syntax) as (path, its):
+            words = f"converted from {name_of(own)} to {name_of(syntax)}"
+            awaited.append(_Awaited(prepared.outgoing, remark=words))
+            yield path, its
+            return None
     except CannotConvert as error:
-        words = f"{not_accepted(context)}, and converting it failed: {error}"
-        awaited.append(_decided(prepared, Outcome.REFUSED, words))
+        return error
 
 
 def _decided(prepared: Prepared, outcome: Outcome, detail: str) -> _Awaited:
