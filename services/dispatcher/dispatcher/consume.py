@@ -18,23 +18,29 @@ from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
 from crossdock.errors import BusError
 from crossdock.messages import Message
+from dispatcher.adapters import Adapters
 from dispatcher.metrics import PAUSED
 from dispatcher.retry import Failure, RetryPolicy, target_delay
 
 
 log = structlog.get_logger(__name__)
 
-Handle = Callable[[Target, Message, Callable[[Failure | None], None]], None]
+Handle = Callable[[Adapters, Message, Callable[[Failure | None], None]], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
 
 
 @dataclass(slots=True)
 class _Consumed:
-    """A target whose queue is consumed, with the settings that its deliveries run by."""
+    """A target whose queue is consumed: its deliveries run by the settings of its adapters."""
 
-    target: Target
+    adapters: Adapters
     subscription: Subscription
+
+    def close(self) -> None:
+        """Take no further delivery, and keep no connection; those in work go on to their ends."""
+        self.subscription.close(timeout=0.0)
+        self.adapters.close()
 
 
 @dataclass(slots=True)
@@ -92,11 +98,11 @@ class Consumers:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout)
-        consumed = [each.subscription for each in self._consumed.values()]
-        for subscription in consumed:
-            subscription.close(timeout=0.0)
-        for subscription in consumed:
-            subscription.close(max(0.0, deadline - time.monotonic()))
+        for each in self._consumed.values():
+            each.close()
+        for each in self._consumed.values():
+            each.subscription.close(max(0.0, deadline - time.monotonic()))
+            each.adapters.close(max(0.0, deadline - time.monotonic()))
 
     def report(self, name: str, failure: Failure | None) -> None:
         """Leave a target alone for a while that failed, and count it well when it did not.
@@ -132,14 +138,14 @@ class Consumers:
         targets, now = self._targets, time.monotonic()
         pauses = self._paused(now)
         for name, consumed in list(self._consumed.items()):
-            if targets.get(name) != consumed.target or name in pauses:
+            if targets.get(name) != consumed.adapters.target or name in pauses:
                 del self._consumed[name]
-                consumed.subscription.close(timeout=0.0)
+                consumed.close()
                 log.info("target.unconsumed", target=name)
         self._show(targets, pauses)
         for name, target in targets.items():
             if name not in self._consumed and name not in pauses:
-                self._consumed[name] = _Consumed(target, self._consume(target))
+                self._consumed[name] = self._consume(target)
         return min((until - now for until in pauses.values()), default=None)
 
     def _show(self, targets: Collection[str], pauses: Collection[str]) -> None:
@@ -154,11 +160,12 @@ class Consumers:
         with self._lock:
             return {name: each.until for name, each in self._pauses.items() if each.until > now}
 
-    def _consume(self, target: Target) -> Subscription:
+    def _consume(self, target: Target) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
-        report = partial(self.report, target.name)
-        return self._bus.consume(
+        adapters, report = Adapters(target), partial(self.report, target.name)
+        subscription = self._bus.consume(
             deliveries(target.name),
-            lambda message: self._handle(target, message, report),
+            lambda message: self._handle(adapters, message, report),
             prefetch=target.concurrency,
         )
+        return _Consumed(adapters, subscription)

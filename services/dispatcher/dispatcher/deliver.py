@@ -13,8 +13,9 @@ import structlog
 from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
-from crossdock.protocols import Adapter, Outgoing, adapter_for
+from crossdock.protocols import Adapter, Outgoing
 from crossdock.spool import Claim
+from dispatcher.adapters import Adapters
 from dispatcher.facts import first_refusal
 from dispatcher.metrics import BYTES, IN_WORK, INSTANCES, SECONDS
 from dispatcher.retry import Failure
@@ -28,23 +29,43 @@ class Stopped(Exception):  # noqa: N818 — reads as what happened
 
 
 def deliver(
-    target: Target, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
     Only what the target has not confirmed is offered. Each outcome is in the journal before the
-    next instance is sent.
+    next instance is sent. A kept connection that turns out to be dead is opened again, once.
 
     Raises:
         Stopped: ``stopping`` was set; nothing failed.
         OSError: the journal cannot be written.
     """
-    with IN_WORK.labels(target.name).track_inprogress(), SECONDS.labels(target.name).time():
+    name = adapters.target.name
+    with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            with adapter_for(target) as adapter:
-                return _attempt(adapter, target, claim, routed, stopping)
+            return _over_kept(adapters, claim, routed, stopping)
         except DeliveryError as error:
             return Failure.of(error)
+
+
+def _over_kept(
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+) -> Failure | None:
+    """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
+
+    Where anything was confirmed the connection was alive, and its end is a failure like any other.
+    """
+    missing = _missing(claim, routed)
+    with adapters.lend() as lent:
+        try:
+            return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
+        except DeliveryError as error:
+            dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
+            if not (lent.used and dead):
+                raise
+        lent.adapter.close()
+        log.info("connection.reopened", target=adapters.target.name)
+        return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
 
 
 def _attempt(
@@ -54,7 +75,7 @@ def _attempt(
     routed: list[Outgoing],
     stopping: threading.Event,
 ) -> Failure | None:
-    missing = [each for each in routed if not claim.record.confirmed(each.instance.number)]
+    missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
     for outcome in _outcomes(adapter, claim, missing):
         claim.note(outcome=outcome.model_dump(mode="json"))
@@ -67,6 +88,10 @@ def _attempt(
     if failure is None:
         _finish(adapter, routed)
     return failure
+
+
+def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:
+    return [each for each in routed if not claim.record.confirmed(each.instance.number)]
 
 
 def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:

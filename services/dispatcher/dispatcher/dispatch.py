@@ -13,12 +13,12 @@ import structlog
 
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
-from crossdock.config.targets import Target
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import DeliveryRouted, Message
 from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
+from dispatcher.adapters import Adapters
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.metrics import ATTEMPTS
@@ -43,7 +43,7 @@ class Dispatch:
         self._stopping = stopping
         self._damaged: set[str] = set()
 
-    def handle(self, target: Target, message: Message, report: Report) -> None:
+    def handle(self, adapters: Adapters, message: Message, report: Report) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
 
         A message whose marker is gone or claimed by somebody else is stale and dealt with.
@@ -59,7 +59,7 @@ class Dispatch:
             log.debug("delivery.stale", delivery=message.delivery)
             return
         try:
-            self._claimed(target, stored, report)
+            self._claimed(adapters, stored, report)
         except BusError as error:
             log.warning("delivery.unreported", delivery=message.delivery, reason=str(error))
             raise Retry(self._policy.first) from error
@@ -82,15 +82,15 @@ class Dispatch:
         finally:
             claim.release()
 
-    def _claimed(self, target: Target, stored: StoredParcel, report: Report) -> None:
-        claim = self._claim(stored, target.name)
+    def _claimed(self, adapters: Adapters, stored: StoredParcel, report: Report) -> None:
+        claim = self._claim(stored, adapters.target.name)
         if claim is None:
             return
         try:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
-            self._attempt(target, stored, claim, report)
+            self._attempt(adapters, stored, claim, report)
         except Stopped:
             raise Retry from None
         except SpoolError as error:
@@ -109,7 +109,9 @@ class Dispatch:
             log.debug("delivery.stale", delivery=delivery_id(stored.id, target))
         return claim
 
-    def _attempt(self, target: Target, stored: StoredParcel, claim: Claim, report: Report) -> None:
+    def _attempt(
+        self, adapters: Adapters, stored: StoredParcel, claim: Claim, report: Report
+    ) -> None:
         started = time.time()
         routed = [
             Outgoing(instance, stored.file(instance))
@@ -117,9 +119,10 @@ class Dispatch:
         ]
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
-        failure = deliver(target, claim, routed, self._stopping)
+        failure = deliver(adapters, claim, routed, self._stopping)
         report(None if failure is not None and failure.counts else failure)
-        ATTEMPTS.labels(target.name, failure.kind.value if failure else "delivered").inc()
+        result = failure.kind.value if failure else "delivered"
+        ATTEMPTS.labels(adapters.target.name, result).inc()
         if failure is None:
             self._conclude(stored, claim, started)
         else:

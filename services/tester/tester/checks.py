@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from crossdock.config.snapshot import parse_object
 from crossdock.config.targets import Target
-from crossdock.errors import ConfigError
+from crossdock.errors import ConfigError, DeliveryError
 from crossdock.messages import CheckFinished, CheckRequested, Message
 from crossdock.model import CheckReport, CheckStage
 from crossdock.protocols import adapter_for
@@ -90,6 +90,8 @@ def _report(target: Target) -> CheckReport:
     try:
         with adapter_for(target) as adapter:
             return adapter.check()
+    except DeliveryError as error:
+        return _failed("adapter", error.detail, "Install what brings this protocol, or mend it.")
     except Exception as error:  # noqa: BLE001 — outermost: whoever asked gets an answer
         log.error(
             "check.failed",

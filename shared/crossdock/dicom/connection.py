@@ -109,6 +109,12 @@ class Connection:
         found = sock.cipher() if isinstance(sock, ssl.SSLSocket) else None
         return f"{found[1]} {found[0]}" if found else ""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to read now, not even the end of the connection."""
+        self._watch(select.POLLIN)
+        return not self._tail and not self._poll.poll(0)
+
     def enlarge(self, size: int) -> None:
         """Read up to ``size`` bytes at once from now on: worth its memory once data is to come."""
         self._buffer = memoryview(bytearray(size))
@@ -201,11 +207,14 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def _wait(self, event: int, left: float, seconds: float, waited_for: str) -> None:
+        self._watch(event)
+        if not self._poll.poll(max(left, 0.0) * 1000):
+            raise PeerTimeout(waited_for, seconds)
+
+    def _watch(self, event: int) -> None:
         if event != self._awaited:
             self._poll.register(self._socket.fileno(), event)
             self._awaited = event
-        if not self._poll.poll(max(left, 0.0) * 1000):
-            raise PeerTimeout(waited_for, seconds)
 
     def say(self, kind: int, first: int = 0, second: int = 0, third: int = 0) -> None:
         """Send a short PDU as a last word; that it may not arrive is no news by then."""

@@ -1,117 +1,163 @@
-"""Writes an instance in an uncompressed transfer syntax, for peers that refuse the one it is in.
+"""Has an instance written in another transfer syntax, by a process of its own.
 
-pydicom decodes; what it can decode depends on which of its codecs are installed. Memory is up
-to twice that of the whole object, so only one conversion at a time runs in a process.
+Codecs are written in C, and what they are given comes from anywhere: one that crashes or never ends
+costs the one instance, and not the process that sends. The other process (``conversion``) is started
+when it is needed, converts one instance at a time, and ends after a minute without work.
 """
 
+import atexit
+import json
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.dataelem import DataElement
-from pydicom.pixels.decoders.base import get_decoder
+import structlog
 from pydicom.uid import UID
 
 from crossdock.dicom.part10 import FileMeta, read_file_meta
-from crossdock.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from crossdock.dicom.uids import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    TRANSFER_SYNTAXES,
+)
 from crossdock.errors import DicomError, SpoolError
 
 
-UNCOMPRESSED = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-"""What can be converted to, the better one first."""
+log = structlog.get_logger(__name__)
 
-_WORD_SIZES = {"OW": 2, "OL": 4, "OF": 4, "OV": 8, "OD": 8}
-_one_at_a_time = threading.Lock()
+UNCOMPRESSED = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+"""What everything can be converted to, the better one first."""
+
+ENCODERS = {
+    TRANSFER_SYNTAXES["jpeg-lossless"]: ("numpy", "gdcm"),
+    TRANSFER_SYNTAXES["jpeg-ls-lossless"]: ("numpy", "jpeg_ls"),
+    TRANSFER_SYNTAXES["jpeg-2000-lossless"]: ("numpy", "openjpeg", "pylibjpeg"),
+    TRANSFER_SYNTAXES["rle-lossless"]: ("numpy",),
+}
+"""The compressed transfer syntaxes that can be converted to, and the packages that it takes."""
+
+_LONGEST_SECONDS = 600.0
+_LONGEST_ANSWER = 4096
 
 
 class CannotConvert(DicomError):  # noqa: N818 — reads as what happened
     """An instance cannot be written in another transfer syntax; says why, without its content."""
 
 
+class NoCodec(CannotConvert):
+    """It could be, were the codec installed here."""
+
+
+def missing_codec(transfer_syntax_uid: str) -> str:
+    """Return in words that the codec to convert to a transfer syntax is missing, empty if it is not."""
+    if all(find_spec(package) for package in ENCODERS.get(transfer_syntax_uid, ())):
+        return ""
+    return f"no codec for {UID(transfer_syntax_uid).name}: install crossdock[codecs]"
+
+
 @contextmanager
 def converted(path: Path, transfer_syntax_uid: str) -> Iterator[tuple[Path, FileMeta]]:
-    """Write a file's instance in one of ``UNCOMPRESSED``, into a file that lasts for the block.
+    """Write a file's instance in one of ``UNCOMPRESSED`` or ``ENCODERS``; it lasts for the block.
 
     The file has no name in any directory, so that nothing is left of it however the process ends.
-    UIDs stay as they are. Colour images come out as RGB.
+    UIDs stay as they are. Compressing loses nothing, which is proved by decoding it again.
+    Decompressing makes colour images RGB.
 
     Raises:
-        CannotConvert: it cannot be decoded, or there is no codec for it here.
+        CannotConvert: it cannot be decoded or encoded.
+        NoCodec: not without a package that is not installed.
         SpoolError: the file cannot be read, or there is no room for the other one.
     """
     with tempfile.TemporaryFile() as file:
-        with _one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote values, and nobody could act on them
-            _convert(path, UID(transfer_syntax_uid), file)
-        file.flush()
+        _converter.convert(path, transfer_syntax_uid, file.fileno())
         opened = Path(f"/proc/self/fd/{file.fileno()}")
         yield opened, read_file_meta(opened)
 
 
-def _convert(path: Path, to: UID, output: BinaryIO) -> None:
-    try:
-        ds = dcmread(path)
-        syntax = UID(ds.file_meta.TransferSyntaxUID, validation_mode=0)
-        _require_codec(syntax, ds)
-        if syntax.is_encapsulated and "PixelData" in ds:
-            ds.decompress(generate_instance_uid=False)
-        if not syntax.is_little_endian:
-            _swap(ds)
-        ds.file_meta.TransferSyntaxUID = to
-        dcmwrite(
-            output,
-            ds,
-            implicit_vr=to.is_implicit_VR,
-            little_endian=True,
-            force_encoding=True,
-        )
-    except CannotConvert:
-        raise
-    except Exception as error:  # noqa: BLE001 — codecs raise anything on damaged data
-        if isinstance(error, OSError) and error.errno is not None:
-            raise SpoolError(f"cannot convert an instance: {error.strerror}") from None
-        raise CannotConvert(f"its data cannot be decoded ({type(error).__name__})") from None
+class _Converter:
+    """The process that converts, and the way to ask it."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def convert(self, path: Path, transfer_syntax_uid: str, output: int) -> None:
+        """See ``converted``; ``output`` is an open file."""
+        request = json.dumps({"path": str(path), "to": transfer_syntax_uid}).encode()
+        with self._one_at_a_time:
+            answer = self._ask(request, output, again=self._process is not None)
+        words = answer.get("words", "")
+        match answer.get("result"):
+            case "converted":
+                return
+            case "no codec":
+                raise NoCodec(words)
+            case "spool":
+                raise SpoolError(f"cannot convert an instance: {words}")
+            case _:
+                raise CannotConvert(words)
+
+    def _ask(self, request: bytes, output: int, *, again: bool) -> dict[str, Any]:
+        """Return the answer to a request; ``again`` if the process may have ended before it came."""
+        channel = self._socket or self._start()
+        try:
+            socket.send_fds(channel, [request], [output])
+            data = channel.recv(_LONGEST_ANSWER)
+        except TimeoutError:
+            self._stop()
+            return {"words": f"it took longer than {_LONGEST_SECONDS:g} s"}
+        except OSError:
+            data = b""
+        if data:
+            answer: dict[str, Any] = json.loads(data)
+            return answer
+        idle = self._stop() == 0
+        if again and idle:
+            return self._ask(request, output, again=False)
+        log.error("converter.crashed")
+        return {"words": "the codec crashed"}
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(_LONGEST_SECONDS)
+        with theirs:
+            command = [sys.executable, "-m", "crossdock.dicom.conversion", str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # codecs write there what they like
+            )
+        self._socket = ours
+        return ours
+
+    def close(self) -> None:
+        """End the process. It ends by itself, too, when this one does."""
+        self._stop()
+
+    def _stop(self) -> int | None:
+        """End the process, and return its exit code; None without one."""
+        process, self._process = self._process, None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if process is None:
+            return None
+        try:
+            return process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
 
-def _require_codec(syntax: UID, ds: Dataset) -> None:
-    if syntax.is_private or not syntax.is_transfer_syntax:
-        raise CannotConvert("its transfer syntax is not one of the standard")
-    if not syntax.is_encapsulated or "PixelData" not in ds:
-        return
-    try:
-        missing = not get_decoder(syntax).is_available or not _has_numpy()
-    except NotImplementedError:
-        raise CannotConvert(f"{syntax.name} cannot be decoded") from None
-    if missing:
-        raise CannotConvert(f"no codec for {syntax.name} is installed here")
-
-
-def _has_numpy() -> bool:
-    from pydicom import config  # noqa: PLC0415 — a value that is found out at import
-
-    return bool(config.have_numpy)
-
-
-def _swap(ds: Dataset) -> None:
-    """Turn binary words from big to little endian; going over them decodes all other values."""
-    for element in ds.iterall():
-        size = _WORD_SIZES.get(element.VR, 1)
-        if size > 1 and isinstance(element.value, bytes):
-            element.value = _swapped(element, size)
-
-
-def _swapped(element: DataElement, size: int) -> bytes:
-    value = bytearray(element.value)
-    whole = len(value) - len(value) % size
-    for byte in range(size // 2):
-        opposite = size - 1 - byte
-        value[byte:whole:size], value[opposite:whole:size] = (
-            value[opposite:whole:size],
-            value[byte:whole:size],
-        )
-    return bytes(value)
+_converter = _Converter()
+atexit.register(_converter.close)

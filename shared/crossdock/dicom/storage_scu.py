@@ -156,6 +156,14 @@ class StorageScu:
         """How many instances may be under way before the first is answered."""
         return self._window
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is an association and the peer has said nothing that was not asked for.
+
+        Between two operations that can only be its end: a release, an abort, a closed connection.
+        """
+        return self._associated and self._talk().quiet
+
     def echo(self) -> int:
         """Verify the association with a C-ECHO and return its status (PS3.4 A).
 
@@ -337,7 +345,8 @@ class StorageScu:
             for item in self._talk().receive(left, waited_for):
                 if isinstance(item, Pdu) and item.type == kind:
                     return item
-                if kind != pdu.RELEASE_RP:
+                aborted = isinstance(item, Pdu) and item.type == pdu.ABORT
+                if aborted or kind != pdu.RELEASE_RP:
                     raise self._unexpected(item)
                 if isinstance(item, Pdu) and item.type == pdu.RELEASE_RQ:  # both asked at once
                     self._talk().say(pdu.RELEASE_RP)

@@ -15,6 +15,28 @@ EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
+TRANSFER_SYNTAXES = {
+    "implicit-vr-little-endian": IMPLICIT_VR_LITTLE_ENDIAN,
+    "explicit-vr-little-endian": EXPLICIT_VR_LITTLE_ENDIAN,
+    "deflated-explicit-vr-little-endian": DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    "explicit-vr-big-endian": EXPLICIT_VR_BIG_ENDIAN,
+    "jpeg-baseline": "1.2.840.10008.1.2.4.50",
+    "jpeg-extended": "1.2.840.10008.1.2.4.51",
+    "jpeg-lossless-process-14": "1.2.840.10008.1.2.4.57",
+    "jpeg-lossless": "1.2.840.10008.1.2.4.70",
+    "jpeg-ls-lossless": "1.2.840.10008.1.2.4.80",
+    "jpeg-ls-near-lossless": "1.2.840.10008.1.2.4.81",
+    "jpeg-2000-lossless": "1.2.840.10008.1.2.4.90",
+    "jpeg-2000": "1.2.840.10008.1.2.4.91",
+    "mpeg2": "1.2.840.10008.1.2.4.100",
+    "mpeg4": "1.2.840.10008.1.2.4.102",
+    "hevc": "1.2.840.10008.1.2.4.107",
+    "htj2k-lossless": "1.2.840.10008.1.2.4.201",
+    "htj2k": "1.2.840.10008.1.2.4.203",
+    "rle-lossless": "1.2.840.10008.1.2.5",
+}
+"""Names for people; any other transfer syntax goes by its UID (PS3.6 A)."""
+
 IMPLEMENTATION_CLASS_UID = "2.25.80834479884069824835820948923735530905"
 IMPLEMENTATION_VERSION_NAME = f"CROSSDOCK_{crossdock.__version__}"[:16]
 
@@ -29,6 +51,16 @@ def looks_like_uid(text: str) -> bool:
     Leading zeros and empty components are let through: devices that send them exist.
     """
     return _UID.fullmatch(text) is not None
+
+
+def is_uncompressed(transfer_syntax_uid: str) -> bool:
+    """Whether pixels lie as they are in a transfer syntax; deflating the whole is no compression."""
+    return transfer_syntax_uid in (
+        IMPLICIT_VR_LITTLE_ENDIAN,
+        EXPLICIT_VR_LITTLE_ENDIAN,
+        DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+        EXPLICIT_VR_BIG_ENDIAN,
+    )
 
 
 @lru_cache(maxsize=1024)

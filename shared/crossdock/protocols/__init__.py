@@ -1,31 +1,47 @@
-"""One file per protocol; the only code that speaks to targets."""
+"""One folder per protocol; the only code that speaks to targets."""
 
-from importlib.metadata import entry_points
+from collections.abc import Collection
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
 from typing import Any
 
 import structlog
 
 from crossdock.config.targets import MODELS, TargetBase
+from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.folder import FolderAdapter
+from crossdock.telemetry import raised_at
 
 
 log = structlog.get_logger(__name__)
 
 
-def _adapters() -> dict[str, type[Any]]:
+def _adapters() -> dict[str, type[Adapter]]:
     """Return the adapter of each protocol by its name: ours, and those that other packages bring."""
-    adapters: dict[str, type[Any]] = {"dicom": DicomAdapter, "folder": FolderAdapter}
+    adapters: dict[str, type[Any]] = {
+        "dicom": DicomAdapter,
+        "dicom+tls": DicomAdapter,
+        "folder": FolderAdapter,
+    }
     for entry in entry_points(group="crossdock.adapters"):
-        if entry.name in adapters or entry.name not in MODELS:
-            log.error("plugin.unusable", protocol=entry.name, reason="no settings of this name")
-            continue
         try:
-            adapters[entry.name] = entry.load()
+            adapters[entry.name] = _plugged(entry, adapters)
         except Exception as error:  # noqa: BLE001 — another's code must not stop the gateway
             log.error("plugin.unusable", protocol=entry.name, reason=str(error))
-    return adapters
+    return dict(sorted(adapters.items()))
+
+
+def _plugged(entry: EntryPoint, taken: Collection[str]) -> type[Adapter]:
+    if entry.name in taken:
+        raise TypeError(f"there is a protocol {entry.name!r} already")
+    if entry.name not in MODELS:
+        raise TypeError(f"no settings named {entry.name!r} in crossdock.targets")
+    adapter: Any = entry.load()
+    if not issubclass(adapter, Adapter) or isabstract(adapter):
+        raise TypeError(f"{entry.value} is no Adapter with check and send")
+    return adapter  # type: ignore[no-any-return]  # checked above
 
 
 ADAPTERS = _adapters()
@@ -33,9 +49,20 @@ ADAPTERS = _adapters()
 
 
 def adapter_for(target: TargetBase) -> Adapter:
-    """Return the adapter that speaks the target's protocol."""
-    adapter: Adapter = ADAPTERS[target.type](target)
-    return adapter
+    """Return the adapter that speaks the target's protocol.
+
+    Raises:
+        DeliveryError: there is none here, or a plug-in's cannot be made.
+    """
+    if target.type not in ADAPTERS:
+        words = f"no adapter for {target.type} is installed here; the log says why at the start"
+        raise DeliveryError(ErrorKind.MISCONFIGURED, words, temporary=False)
+    try:
+        return ADAPTERS[target.type](target)  # type: ignore[call-arg]  # each takes its own settings
+    except Exception as error:
+        log.error("adapter.fault", error=type(error).__name__, at=raised_at(error))
+        words = f"a fault in the adapter: {type(error).__name__}"
+        raise DeliveryError(ErrorKind.UNEXPECTED, words, temporary=False) from error
 
 
 __all__ = ["ADAPTERS", "Adapter", "Outgoing", "adapter_for"]

@@ -37,6 +37,12 @@ class Adapter(ABC):
     """One connection to one target, for one worker; a context manager that always closes.
 
     The constructor takes the target's settings, already validated, and does nothing else.
+
+    One adapter may serve several deliveries, one after the other: ``send``, ``finish``, and again
+    ``send``. What it leaves open after an end without an exception is a connection that the next
+    delivery can use, and nothing of a delivery: whoever owns the adapter closes it soon. A kept
+    connection that is dead is opened anew where that shows before anything is sent; otherwise
+    it is UNREACHABLE, and the owner closes the adapter and sends again.
     """
 
     @abstractmethod
@@ -65,7 +71,10 @@ class Adapter(ABC):
         """
 
     def close(self) -> None:  # noqa: B027 — an adapter without a connection has nothing to close
-        """Close the connection. Closing twice is fine."""
+        """Close the connection, in good order between deliveries and at once within one.
+
+        Closing twice is fine, and so is use after it, which opens the connection anew.
+        """
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from contract.remotes import make_target
@@ -11,6 +12,7 @@ from crossdock.bus.topology import LEDGER
 from crossdock.config.targets import Target
 from crossdock.messages import DeliveryAttempted, DeliveryFinished, Message
 from crossdock.spool import StoredParcel
+from dispatcher.adapters import Adapters
 from dispatcher.dispatch import Dispatch
 from dispatcher.retry import Failure, RetryPolicy
 from parcels import make_spool, route, store_parcel
@@ -51,7 +53,12 @@ class Place:
         """Return a dispatcher that has just started, ready to handle messages."""
         policy = RetryPolicy().scaled(scale)
         dispatch = Dispatch(self.spool, bus or self.bus, policy, self.stopping)
-        return lambda target, message: dispatch.handle(target, message, self.reports.append)
+
+        def handle(target: Target, message: Message) -> None:
+            with closing(Adapters(target)) as adapters:
+                dispatch.handle(adapters, message, self.reports.append)
+
+        return handle
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*.dcm") if path.is_file())

@@ -15,6 +15,7 @@ from crossdock.config.targets import Target
 from crossdock.errors import ErrorKind
 from crossdock.messages import Message
 from crossdock.model import DeliveryState
+from dispatcher.adapters import Adapters
 from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.retry import Failure, RetryPolicy
@@ -122,8 +123,10 @@ def test_deliveries_that_fail_together_are_one_setback_and_a_success_ends_the_pa
     handled = threading.Semaphore(0)
     seen: Counter[str] = Counter()
 
-    def handle(target: Target, _message: Message, report: Callable[[Failure | None], None]) -> None:
-        seen[target.name] += 1
+    def handle(
+        adapters: Adapters, _message: Message, report: Callable[[Failure | None], None]
+    ) -> None:
+        seen[adapters.target.name] += 1
         for _ in range(10):
             report(Failure(ErrorKind.TIMEOUT, "no response", temporary=True))
         report(None)

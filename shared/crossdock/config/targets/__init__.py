@@ -5,6 +5,7 @@ one in ``crossdock.targets`` for the settings (a ``TargetBase``) and one in ``cr
 for the ``Adapter``.
 """
 
+import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
@@ -12,13 +13,15 @@ import structlog
 from pydantic import Field
 
 from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
-from crossdock.config.targets.dicom import DicomTarget
+from crossdock.config.targets.dicom import DicomTarget, DicomTlsTarget, StorageScpTarget
 from crossdock.config.targets.folder import FolderTarget
 
 
 log = structlog.get_logger(__name__)
 
-BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, FolderTarget)
+_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]{0,31}")
+
+BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, DicomTlsTarget, FolderTarget)
 
 
 def type_of(model: type[TargetBase]) -> str:
@@ -48,6 +51,11 @@ def _plugged(entry: EntryPoint, taken: set[str]) -> type[TargetBase]:
         raise TypeError(f"{entry.value} is no TargetBase of type {entry.name!r}")
     if entry.name in taken:
         raise TypeError(f"there is a protocol {entry.name!r} already")
+    if not _NAME.fullmatch(entry.name):
+        raise TypeError(
+            "a protocol's name has 1 to 32 lower-case letters, digits and any of + . _ -"
+        )
+    model.model_json_schema()  # what the API cannot describe would cost all the others
     return model  # type: ignore[no-any-return]  # checked above
 
 
@@ -57,7 +65,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | FolderTarget
+    Target = DicomTarget | DicomTlsTarget | FolderTarget
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -65,9 +73,11 @@ else:
 __all__ = [
     "MODELS",
     "DicomTarget",
+    "DicomTlsTarget",
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",
+    "StorageScpTarget",
     "Target",
     "TargetBase",
 ]

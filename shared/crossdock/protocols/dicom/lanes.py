@@ -24,7 +24,8 @@ _End = CrossdockError | None
 class Lanes:
     """Deals instances out to ``sends``, each in a thread of its own.
 
-    ``interrupt`` must make them all fail soon; it is called when one has failed.
+    ``interrupt`` must make them all fail soon; it is called when one has failed, or nobody wants
+    the outcomes any longer.
     """
 
     def __init__(self, sends: Sequence[Send], interrupt: Callable[[], None]) -> None:
@@ -41,10 +42,13 @@ class Lanes:
             _Lane(send, instances[number :: len(self._sends)])
             for number, send in enumerate(self._sends)
         ]
+        ended_well = False
         try:
             yield from self._merge(lanes, len(instances))
+            ended_well = True
         finally:
-            self._interrupt()
+            if not ended_well:
+                self._interrupt()
             for lane in lanes:
                 lane.join()
 

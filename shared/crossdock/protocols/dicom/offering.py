@@ -1,10 +1,11 @@
 """What is offered to a peer, instance by instance, and what its answers mean."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID
 
+from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import UNCOMPRESSED
 from crossdock.dicom.part10 import FileMeta, read_file_meta
 from crossdock.dicom.status import Status, describe, is_out_of_resources, is_warning
@@ -12,6 +13,7 @@ from crossdock.dicom.storage_scu import MAX_CONTEXTS
 from crossdock.errors import DeliveryError, DicomError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols.base import Outgoing
+from crossdock.protocols.dicom.routes import Route, route_of
 
 
 Context = tuple[str, str]
@@ -23,9 +25,10 @@ Proposal = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An instance and what its file says, or why the file cannot be read."""
+    """An instance, its route and what its file says, or why it cannot be sent."""
 
     outgoing: Outgoing
+    route: Route
     meta: FileMeta | None
     problem: str = ""
 
@@ -36,46 +39,79 @@ class Prepared:
         return None if meta is None else (meta.sop_class_uid, meta.transfer_syntax_uid)
 
 
-def prepare(outgoing: Outgoing) -> Prepared:
-    """Read what an instance's file says of itself."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Instances that go over one association, and the contexts to propose for them."""
+
+    route: Route
+    instances: Sequence[Prepared]
+    proposals: Sequence[Proposal]
+
+
+def prepare(target: StorageScpTarget, outgoing: Outgoing) -> Prepared:
+    """Find an instance's route, and read what its file says of itself."""
+    route = route_of(target, outgoing.instance)
+    meta, problem = _read(outgoing)
+    if meta is not None and not route.host:
+        meta, problem = None, "the address of its sender is not known, so it cannot be sent there"
+    return Prepared(outgoing, route, meta, problem)
+
+
+def _read(outgoing: Outgoing) -> tuple[FileMeta | None, str]:
     try:
         meta = read_file_meta(outgoing.path)
     except DicomError as error:
-        return Prepared(outgoing, None, f"its file in the spool is damaged: {error}")
+        return None, f"its file in the spool is damaged: {error}"
     except OSError as error:
         words = error.strerror or type(error).__name__
-        return Prepared(outgoing, None, f"its file in the spool cannot be read: {words}")
+        return None, f"its file in the spool cannot be read: {words}"
     if not meta.sop_class_uid or not meta.sop_instance_uid:
-        return Prepared(outgoing, None, "SOP class or SOP instance UID is not known")
-    return Prepared(outgoing, meta)
+        return None, "SOP class or SOP instance UID is not known"
+    return meta, ""
 
 
-def proposals(context: Context, *, converting: bool) -> list[Proposal]:
-    """Return what to propose for instances of a context: as they are, and uncompressed."""
-    sop_class, syntax = context
-    proposed: list[Proposal] = [(sop_class, (syntax,))]
-    others = tuple(uid for uid in UNCOMPRESSED if uid != syntax)
-    return [*proposed, (sop_class, others)] if converting else proposed
+def syntaxes(target: StorageScpTarget, transfer_syntax_uid: str) -> list[str]:
+    """Return in which transfer syntaxes an instance may go to a target, the best one first.
+
+    It is in ``transfer_syntax_uid``; any other means converting it.
+    """
+    others = UNCOMPRESSED if target.convert_refused else ()
+    wanted = (target.preferred(transfer_syntax_uid), transfer_syntax_uid, *others)
+    allowed = target.proposed
+    return [uid for uid in dict.fromkeys(wanted) if allowed is None or uid in allowed]
 
 
-def groups(
-    instances: Iterable[Prepared], *, converting: bool
-) -> Iterator[tuple[list[Prepared], list[Proposal]]]:
-    """Yield the instances in order, in groups that need at most 128 contexts, and those contexts."""
+def proposals(target: StorageScpTarget, context: Context) -> list[Proposal]:
+    """Return what to propose for instances of a context.
+
+    As a peer chooses one of each, what is preferred, what they are in, and uncompressed ones are
+    contexts of their own.
+    """
+    sop_class, own = context
+    uids = syntaxes(target, own)
+    alone = [uid for uid in uids if uid in (own, target.preferred(own))]
+    last = tuple(uid for uid in uids if uid not in alone)
+    return [(sop_class, each) for each in (*((uid,) for uid in alone), last) if each]
+
+
+def groups(target: StorageScpTarget, instances: Iterable[Outgoing]) -> Iterator[Group]:
+    """Yield the instances in order, in groups of one route that need at most 128 contexts."""
     group: list[Prepared] = []
     proposed: dict[Proposal, None] = {}
     seen: set[Context | None] = {None}
-    for each in instances:
-        if each.context is not None and each.context not in seen:
-            needed = proposals(each.context, converting=converting)
-            if len(proposed.keys() | set(needed)) > MAX_CONTEXTS:
-                yield group, list(proposed)
-                group, proposed, seen = [], {}, {None}
-            proposed.update(dict.fromkeys(needed))
-            seen.add(each.context)
+    for each in (prepare(target, outgoing) for outgoing in instances):
+        new = each.context not in seen
+        needed = proposals(target, each.context) if new and each.context is not None else []
+        elsewhere = bool(group) and group[-1].route != each.route
+        if elsewhere or len(proposed.keys() | set(needed)) > MAX_CONTEXTS:
+            yield Group(group[-1].route, group, list(proposed))
+            group, proposed, seen = [], {}, {None}
+            needed = proposals(target, each.context) if each.context is not None else []
+        proposed.update(dict.fromkeys(needed))
+        seen.add(each.context)
         group.append(each)
     if group:
-        yield group, list(proposed)
+        yield Group(group[-1].route, group, list(proposed))
 
 
 def judge(outgoing: Outgoing, status: int, remark: str = "") -> InstanceOutcome:
@@ -93,6 +129,11 @@ def judge(outgoing: Outgoing, status: int, remark: str = "") -> InstanceOutcome:
     detail = f"{describe(status)}; {remark}" if remark else describe(status)
     outcome = Outcome.WARNING if is_warning(status) else Outcome.REFUSED
     return outgoing.outcome(outcome, code, detail)
+
+
+def left_out(target: StorageScpTarget, context: Context) -> bool:
+    """Whether the target's settings keep instances of a context from going as they are."""
+    return target.proposed is not None and context[1] not in target.proposed
 
 
 def not_accepted(context: Context) -> str:

@@ -56,13 +56,20 @@ class FolderAdapter(Adapter):
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
         """See ``Adapter.send``."""
+        # Whatever is mounted at the path now, not what was there at the delivery before.
+        self.close()
         for outgoing in instances:
             yield self._send(outgoing)
 
     def finish(self, instances: Sequence[Outgoing]) -> None:
         """Write the ``.complete`` marker into each directory that the delivery has files in."""
-        if not self._target.complete_marker:
-            return
+        try:
+            if self._target.complete_marker:
+                self._mark(instances)
+        finally:
+            self.close()
+
+    def _mark(self, instances: Sequence[Outgoing]) -> None:
         try:
             with of_target(self._target.path):
                 for parent in self._places.directories(instances):
@@ -73,7 +80,8 @@ class FolderAdapter(Adapter):
             raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Let go of the directory and of what is known of a delivery."""
+        self._places = Places(self._target)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
