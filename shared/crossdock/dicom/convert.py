@@ -88,7 +88,7 @@ def _require_codec(syntax: UID, ds: Dataset) -> None:
     except NotImplementedError:
         raise CannotConvert(f"{syntax.name} cannot be decoded") from None
     if missing:
-        raise CannotConvert(f"no codec for {syntax.name} is installed here")
+        raise CannotConvert(f"no codec for {syntax.name}: install crossdock[codecs]")
 
 
 def _has_numpy() -> bool:
