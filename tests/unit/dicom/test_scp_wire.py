@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -231,6 +232,20 @@ def test_silence_in_an_association_ends_it(prefix: bytes, words: str) -> None:
         with associated(scp) as sock:
             sock.sendall(prefix)
             assert read_abort(sock) == (0, 0), words
+        until(lambda: keeper.balanced)
+
+
+def test_a_silence_may_be_as_long_as_is_configured_however_short_the_waits_before_were() -> None:
+    keeper = Keeper()
+    with keeping(keeper, acse_timeout=0.5, idle_timeout=0.8) as scp, connected(scp) as sock:
+        for byte in request()[:20]:
+            sock.sendall(bytes((byte,)))
+            threading.Event().wait(0.02)
+        sock.sendall(request()[20:])
+        assert read_pdu(sock)[0] == pdu.ASSOCIATE_AC
+        began = time.monotonic()
+        assert read_abort(sock) == (0, 0)
+        assert 0.7 < time.monotonic() - began < 5
         until(lambda: keeper.balanced)
 
 

@@ -1,5 +1,6 @@
 """Our storage SCU against peers that stop, fall silent or break the rules, byte by byte."""
 
+import os
 import socket
 import struct
 import threading
@@ -228,6 +229,37 @@ def test_a_peer_that_drips_its_answer_is_given_up_in_time() -> None:
         with scu_to(server.getsockname()[1]) as scu, pytest.raises((PeerTimeout, ProtocolError)):
             scu.associate(CONTEXTS)
         stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("max_length", [16384, 131072], ids=["copied", "sent by the kernel"])
+def test_a_peer_that_takes_nothing_of_an_instance_is_given_up_in_time(
+    tmp_path: Path, max_length: int
+) -> None:
+    large = tmp_path / "large.dcm"
+    large.write_bytes(CT.read_bytes())
+    os.truncate(large, 64_000_000)
+    over = threading.Event()
+
+    def associate_only() -> None:
+        connection, _ = server.accept()
+        with connection:
+            items, _ = PduStream(0).feed(memoryview(connection.recv(65536)))
+            assert isinstance(items[0], pdu.Pdu)
+            answer = negotiation.answer(associate.decode(items[0].body), max_length)
+            connection.sendall(pdu.encode(pdu.ASSOCIATE_AC, associate.encode_answer(answer)))
+            over.wait(20)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=associate_only)
+        thread.start()
+        began = time.monotonic()
+        with scu_to(server.getsockname()[1]) as scu:
+            scu.associate(CONTEXTS)
+            with pytest.raises(PeerTimeout, match="progress in sending"):
+                scu.store(large, read_file_meta(large))
+        assert time.monotonic() - began < 5
+        over.set()
         thread.join()
 
 
