@@ -46,6 +46,7 @@ class Worker:
     ) -> None:
         self.number = number
         self.connections = 0
+        CONNECTIONS.labels(number).set(0)
         self._nursery = nursery
         self._heard = heard
         self._ended = ended
