@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from crossdock.cli.demo import demo_gateway
-from crossdock.dicom.errors import AssociationRejected
+from crossdock.dicom.errors import AssociationAborted, AssociationRejected
 from crossdock.dicom.part10 import read_file_meta
 from crossdock.dicom.storage_scu import StorageScu
 from crossdock.errors import CrossdockError
@@ -32,7 +32,7 @@ from waiting import until
 CT = sample("CT_small.dcm")
 META = read_file_meta(CT)
 CONTEXTS = [(META.sop_class_uid, (META.transfer_syntax_uid,))]
-LIMIT = (2, 3, 2)
+LIMIT, BROKEN = (2, 3, 2), (0, 0, 0)
 
 
 @contextmanager
@@ -46,12 +46,14 @@ def associated(receiver: Receiver, count: int, calling: str = "CT1") -> Iterator
 
 
 def answer(scu: StorageScu) -> tuple[int, int, int] | None:
-    """Return how an association is rejected, None if it is accepted."""
+    """Return how an association is rejected, None if it is accepted, BROKEN if it is lost."""
     with scu:
         try:
             scu.associate(CONTEXTS)
         except AssociationRejected as error:
             return error.result, error.source, error.reason
+        except AssociationAborted:
+            return BROKEN
     return None
 
 
@@ -95,6 +97,7 @@ def connections(receiver: Receiver) -> dict[str, float]:
 
 def test_each_connection_goes_to_the_worker_that_has_the_fewest(tmp_path: Path) -> None:
     with receiving(tmp_path / "data", 3) as receiver:
+        until(lambda: list(connections(receiver).values()) == [0.0, 0.0, 0.0])
         with associated(receiver, 7) as scus:
             assert sorted(connections(receiver).values()) == [2.0, 2.0, 3.0]
             for scu in scus[0::3]:  # those of one worker

@@ -75,7 +75,7 @@ class Nursery:
     def _ask(self, question: str, descriptors: list[int]) -> int:
         with self._lock:
             try:
-                socket.send_fds(self._socket, [question.encode()], descriptors, socket.MSG_NOSIGNAL)
+                socket.send_fds(self._socket, [question.encode()], descriptors)
                 answer = self._socket.recv(_LONGEST)
             except OSError as error:
                 raise NurseryError(f"workers cannot be started: {error.strerror}") from error

@@ -22,6 +22,7 @@ CONNECTIONS = Gauge("crossdock_worker_connections", "Connections that a worker h
 DIED = Counter("crossdock_workers_died", "Worker processes that ended unasked.")
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+_ANSWER_SECONDS = 5.0
 _STABLE_SECONDS = 30.0  # one that lived this long starts again soon
 
 Configuration = tuple[int, bytes]
@@ -45,6 +46,7 @@ class Worker:
     ) -> None:
         self.number = number
         self.connections = 0
+        CONNECTIONS.labels(number).set(0)
         self._nursery = nursery
         self._heard = heard
         self._ended = ended
@@ -86,7 +88,7 @@ class Worker:
         """Give it a connection; False if it cannot take one."""
         with self._lock:
             try:
-                self._say(said, sock.fileno())
+                self._say(said, sock.fileno(), seconds=0.0)
             except OSError:
                 return False
             self.connections += 1
@@ -170,13 +172,16 @@ class Worker:
                 case _:
                     answer = self._heard(said)
                     if answer is not None:
-                        with contextlib.suppress(OSError):  # it died, which is about to be heard
-                            channel.send(answer)
+                        # If it died, that is about to be heard; if not, it has given up asking.
+                        with contextlib.suppress(OSError):
+                            channel.send(answer, seconds=_ANSWER_SECONDS)
 
-    def _say(self, said: words.Words, descriptor: int | None = None) -> None:
+    def _say(
+        self, said: words.Words, descriptor: int | None = None, *, seconds: float = 1.0
+    ) -> None:
         if self._channel is None:
             raise ConnectionAbortedError("it is not running")
-        self._channel.send(said, descriptor, wait=False)
+        self._channel.send(said, descriptor, seconds=seconds)
 
     def _send_configuration(self) -> None:
         if self._wanted is None or self._channel is None:
@@ -187,7 +192,7 @@ class Worker:
             os.write(file, document)
             self._say(words.Configure(revision=revision), file)
         except OSError:
-            self._kill()  # it has stopped to listen; the next one will
+            self._kill()  # it does not listen any more; the next one will
         finally:
             os.close(file)
 
