@@ -59,7 +59,9 @@ def case(gateway: Gateway, kept: Sequence[Path], files: Sequence[Path]) -> Case:
         seconds = time.perf_counter() - began
         cpu = sum(each.cpu() for each in gateway.servers) - used
         peak = max(each.peak() for each in gateway.servers)
-        time.sleep(1.0)  # for what is concluded after the last instance has arrived
+        # For what is concluded after the last instance, and until a kept association is released:
+        # the target takes one at a time.
+        time.sleep(3.0)
         gateway.clear()
         for directory in kept:
             empty(directory)

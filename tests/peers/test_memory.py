@@ -79,7 +79,7 @@ def receiver(data: Path) -> Iterator[tuple[int, int]]:
         command, env=inherited | chosen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until(lambda: listens(port), what="the receiver listens")
+            until(lambda: listens(port), 30, "the receiver listens")
             yield process.pid, port
         finally:
             process.terminate()
