@@ -15,6 +15,7 @@ from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.retry import RetryPolicy
 from parcels import route, store_parcel
+from servers.certificates import Authority
 from servers.dcmtk import storescp
 from servers.keeper import Keeper, keeping
 from servers.samples import sample
@@ -90,6 +91,18 @@ def test_what_waits_in_a_queue_goes_over_one_association_released_soon_after(
         assert log.read_text().count("Association Acknowledged") == 1
         until(lambda: "Association Release" in log.read_text(), SOON, "the release")
     assert "Abort" not in log.read_text()
+
+
+def test_over_tls_it_is_one_association_too(sending: Sending, tmp_path: Path) -> None:
+    issued = (authority := Authority(tmp_path / "ca")).issue("peer", alternative="IP:127.0.0.1")
+    words = ("+tls", issued.key, issued.certificate, "-ic", "-v")
+    log = tmp_path / "log"
+    with storescp(tmp_path / "peer", *map(str, words), log=log) as peer:
+        sending.queue(5)
+        sending.configure(dicom_target(peer.port, tls={"ca": str(authority.certificate)}))
+        sending.await_delivered(5)
+        assert log.read_text().count("Association Acknowledged") == 1
+        until(lambda: "Association Release" in log.read_text(), SOON, "the release")
 
 
 def test_each_delivery_of_several_at_once_has_an_association_of_its_own(sending: Sending) -> None:
