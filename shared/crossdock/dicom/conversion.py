@@ -7,6 +7,7 @@ frames.
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -143,6 +144,7 @@ def _swapped(element: DataElement, size: int) -> bytes:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would be an image of a patient
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the process that it works for
     warnings.simplefilter("ignore")  # they quote values, and nobody could act on them
     with socket.socket(fileno=int(sys.argv[1])) as listening:
