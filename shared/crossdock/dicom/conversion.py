@@ -56,6 +56,11 @@ def _answer(path: Path, to: str, output: BinaryIO) -> dict[str, str]:
         output.flush()
     except NoCodec as error:
         return {"result": "no codec", "words": str(error)}
+    except ImportError:
+        return {
+            "result": "no codec",
+            "words": "a codec cannot be loaded: install crossdock[codecs]",
+        }
     except CannotConvert as error:
         return {"result": "impossible", "words": str(error)}
     except Exception as error:  # noqa: BLE001 — codecs raise anything on damaged data
