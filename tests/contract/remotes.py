@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -135,9 +136,6 @@ class DicomRemote(Remote):
         return dicom_target(self.stack.enter_context(scripted(statuses))), lambda _number: None
 
 
-REMOTES: dict[str, type[Remote]] = {"dicom": DicomRemote, "folder": FolderRemote}
-
-
 def make_target(document: dict[str, Any]) -> Target:
     """Return settings with a name."""
     target: Any = parse_object("targets", {"name": "remote", **document})
@@ -176,7 +174,13 @@ Answers = dict[str, int] | Sequence[int | str]
 
 
 @contextmanager
-def scripted(answers: Answers, *, verification: bool = True, **settings: object) -> Iterator[int]:
+def scripted(
+    answers: Answers,
+    *,
+    verification: bool = True,
+    tls: ssl.SSLContext | None = None,
+    **settings: object,
+) -> Iterator[int]:
     """Run a storage SCP for CT that answers as told; yield its port."""
     ae = AE(ae_title="PEER")
     ae.add_supported_context(CTImageStorage)
@@ -196,7 +200,12 @@ def scripted(answers: Answers, *, verification: bool = True, **settings: object)
             return 0x0000
         return int(answer)
 
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    server = ae.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+        ssl_context=tls,
+    )
     assert server is not None
     try:
         yield server.server_address[1]
@@ -228,3 +237,14 @@ def speaking(answer: bytes) -> Iterator[int]:
             for connection in connections:
                 connection.close()
             thread.join()
+
+
+# The other remotes are made of what is above.
+from contract.remotes_dicom import DicomTlsRemote  # noqa: E402
+
+
+REMOTES: dict[str, type[Remote]] = {
+    "dicom": DicomRemote,
+    "dicom+tls": DicomTlsRemote,
+    "folder": FolderRemote,
+}

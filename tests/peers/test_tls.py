@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -100,7 +101,7 @@ def secured(port: int, files: TlsFiles, **changes: object) -> Target:
         name: getattr(files, name)
         for name in ("ca", "certificate", "key", "check_hostname", "minimum_version")
     }
-    return dicom_target(port, tls=tls, timeout=10, **changes)
+    return dicom_target(port, type="dicom+tls", tls=tls, timeout=10, **changes)
 
 
 def deliver(target: Target, directory: Path) -> list[Outcome]:
@@ -155,8 +156,8 @@ def test_a_delivery_to_storescp_over_tls_arrives(pki: Pki, tmp_path: Path) -> No
         target = secured(port, pki.client(pki.sender))
         assert deliver(target, tmp_path / "ct") == [Outcome.DELIVERED] * 2
         found = stages(target)
-    assert {stage.state for stage in found.values()} == {"ok"}
-    assert list(found) == ["resolve", "connect", "tls", "associate", "echo"]
+    assert {stage.state for name, stage in found.items() if name != "ping"} == {"ok"}
+    assert list(found) == ["resolve", "ping", "connect", "tls", "associate", "echo", "storage"]
     words = found["tls"].detail
     assert "TLSv1." in words
     assert "commonName=node, issued by commonName=Test CA" in words
@@ -207,6 +208,24 @@ def test_tls_towards_a_plain_port_says_so(pki: Pki, tmp_path: Path) -> None:
         error = failure(secured(scp.address[1], pki.client()), tmp_path / "ct")
     assert (error.kind, error.temporary) == (ErrorKind.MISCONFIGURED, False)
     assert "does not speak TLS" in error.detail
+
+
+def test_a_check_says_which_type_the_peer_wants(pki: Pki, tmp_path: Path) -> None:
+    with keeping(Keeper()) as plain, tls_storescp(tmp_path, pki, pki.node) as secure:
+        at_plain = stages(secured(plain.address[1], pki.client()))["tls"]
+        at_secure = stages(dicom_target(secure, timeout=10))["associate"]
+    assert at_plain.detail == "connected, but the peer answers in DICOM without TLS"
+    assert "choose the type dicom," in at_plain.advice
+    assert at_secure.detail == "connected, but the peer answers in TLS"
+    assert "choose the type dicom+tls" in at_secure.advice
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_check_knows_every_server_of_tls(pki: Pki, version: Literal["1.2", "1.3"]) -> None:
+    files = replace(pki.server, minimum_version=version)
+    with keeping(Keeper(), tls=ServerContext(files)) as scp:
+        found = stages(dicom_target(scp.address[1], timeout=10))["associate"]
+    assert found.detail == "connected, but the peer answers in TLS"
 
 
 def test_plain_towards_a_tls_port_ends_at_once(pki: Pki) -> None:

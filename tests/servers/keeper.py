@@ -84,9 +84,9 @@ class Keeper:
 
 
 @contextmanager
-def keeping(keeper: Keeper, **options: Any) -> Iterator[StorageScp]:
+def keeping(keeper: Keeper, *, host: str = "127.0.0.1", **options: Any) -> Iterator[StorageScp]:
     """Run our SCP with a keeper on a free port."""
-    scp = StorageScp("127.0.0.1", 0, keeper, **options)
+    scp = StorageScp(host, 0, keeper, **options)
     scp.start()
     try:
         yield scp

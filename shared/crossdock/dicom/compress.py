@@ -3,7 +3,7 @@
 Memory is that of a few frames. Each frame is decoded again and compared before anybody gets it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
@@ -51,9 +51,8 @@ def compress(path: Path, to: UID, output: BinaryIO) -> None:
         digests = _write_frames(first, frames, source.ds, to, output)
         source.write_rest(output)
     output.seek(0)
-    for digest, (frame, _) in zip(digests, _Source(output).frames(), strict=True):
-        if _digest(frame) != digest:
-            raise CannotConvert(f"{to.name} cannot hold its pixels exactly")
+    if [_digest(frame) for frame, _ in _Source(output).frames()] != digests:
+        raise CannotConvert(f"{to.name} cannot hold its pixels exactly")
 
 
 class _Source:
@@ -80,10 +79,17 @@ class _Source:
         if self.ds.get("BitsAllocated") not in (8, 16):
             raise CannotConvert(f"it has {self.ds.get('BitsAllocated')} bits for each sample")
         options = as_pixel_options(
-            self.ds, pixel_keyword="PixelData", pixel_vr=self._vr, transfer_syntax_uid=self._syntax
+            self.ds,
+            pixel_keyword="PixelData",
+            pixel_vr=self._vr,
+            transfer_syntax_uid=self._syntax,
+            correct_unused_bits=False,  # an overlay may lie there
         )
         self._file.seek(self._start)
-        yield from get_decoder(self._syntax).iter_array(self._file, raw=True, **options)
+        # Without indices pydicom fails on signed JPEG-LS: it corrects a view that is read-only.
+        indices = range(_count(self.ds))
+        decoder = get_decoder(self._syntax)
+        yield from decoder.iter_array(self._file, indices=indices, raw=True, **options)
 
     def write_rest(self, output: BinaryIO) -> None:
         """Write the elements behind the pixels."""
@@ -105,6 +111,11 @@ class _Source:
             self._file.seek(length, 1)
 
 
+def _count(ds: Dataset) -> int:
+    """Return how many frames there are."""
+    return int(ds.get("NumberOfFrames") or 1)
+
+
 def _write_header(ds: Dataset, properties: dict[str, str | int], to: UID, output: BinaryIO) -> None:
     """Write all that comes before the pixels, as it will be true of them."""
     ds.PhotometricInterpretation = properties["photometric_interpretation"]
@@ -122,9 +133,9 @@ def _write_frames(
     ds: Dataset,
     to: UID,
     output: BinaryIO,
-) -> Sequence[bytes]:
+) -> list[bytes]:
     """Write the frames with their offsets before them; return their digests."""
-    count = int(ds.get("NumberOfFrames") or 1)
+    count = _count(ds)
     offsets, digests = [0], [_digest(first)]
     room = 4 * count if count * first.nbytes < _LONGEST_OFFSET // 2 else 0
     output.write(_PIXEL_HEADER + _TAG.pack(0xFFFE, 0xE000, room))
@@ -171,8 +182,11 @@ def _jpeg_lossless(frame: np.ndarray[Any, Any], options: dict[str, Any]) -> byte
         raise ValueError("unused bits in a byte")
     writer = gdcm.ImageWriter()  # has to stay as long as its image
     image = writer.GetImage()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((options["columns"], options["rows"], 1))
+    data, frames = frame.tobytes(), 1
+    if len(data) % 2:  # GDCM wants an even length, so it gets two frames, of which one is used
+        data, frames = data * 2, 2
+    image.SetNumberOfDimensions(3)
+    image.SetDimensions((options["columns"], options["rows"], frames))
     interpretation = gdcm.PhotometricInterpretation
     image.SetPhotometricInterpretation(
         interpretation(interpretation.GetPIType(options["photometric_interpretation"]))
@@ -184,7 +198,7 @@ def _jpeg_lossless(frame: np.ndarray[Any, Any], options: dict[str, Any]) -> byte
     if samples > 1:
         image.SetPlanarConfiguration(0)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetByteStringValue(frame.tobytes())
+    element.SetByteStringValue(data)
     image.SetDataElement(element)
     change = gdcm.ImageChangeTransferSyntax()
     change.SetTransferSyntax(syntax(syntax.JPEGLosslessProcess14_1))

@@ -7,6 +7,7 @@ frames.
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -55,6 +56,11 @@ def _answer(path: Path, to: str, output: BinaryIO) -> dict[str, str]:
         output.flush()
     except NoCodec as error:
         return {"result": "no codec", "words": str(error)}
+    except ImportError:
+        return {
+            "result": "no codec",
+            "words": "a codec cannot be loaded: install crossdock[codecs]",
+        }
     except CannotConvert as error:
         return {"result": "impossible", "words": str(error)}
     except Exception as error:  # noqa: BLE001 — codecs raise anything on damaged data
@@ -143,6 +149,7 @@ def _swapped(element: DataElement, size: int) -> bytes:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would be an image of a patient
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the process that it works for
     warnings.simplefilter("ignore")  # they quote values, and nobody could act on them
     with socket.socket(fileno=int(sys.argv[1])) as listening:

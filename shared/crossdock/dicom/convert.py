@@ -107,6 +107,8 @@ class _Converter:
 
     def _ask(self, request: bytes, output: int, *, again: bool) -> dict[str, Any]:
         """Return the answer to a request; ``again`` if the process may have ended before it came."""
+        if self._process is not None and self._process.poll() is not None:
+            self._stop()  # it was idle, or somebody ended it
         channel = self._socket or self._start()
         try:
             socket.send_fds(channel, [request], [output])

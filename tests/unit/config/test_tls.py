@@ -13,7 +13,7 @@ from crossdock.errors import ConfigError
 NODE: dict[str, Any] = {"name": "main", "ae_title": "GATE", "port": 11112, "accept": "any"}
 TARGET: dict[str, Any] = {
     "name": "archive",
-    "type": "dicom",
+    "type": "dicom+tls",
     "host": "archive",
     "port": 2762,
     "called_ae_title": "ARCHIVE",
@@ -64,9 +64,16 @@ def test_the_limit_of_associations_has_limits(limit: int) -> None:
 
 
 def test_tls_to_a_target_may_be_empty_and_checks_the_host_name() -> None:
-    target: Any = parse_object("targets", TARGET | {"tls": {}})
-    assert target.tls.files() == TlsFiles(check_hostname=True)
-    assert target.convert_refused
+    for document in (TARGET, TARGET | {"tls": {}}):
+        target: Any = parse_object("targets", document)
+        assert target.tls_files == TlsFiles(check_hostname=True)
+
+
+def test_a_target_without_tls_has_no_settings_for_it() -> None:
+    plain = TARGET | {"type": "dicom"}
+    assert problem("targets", plain | {"tls": {}}) == ("tls", "there is no such field")
+    target: Any = parse_object("targets", plain)
+    assert target.tls_files is None
 
 
 def test_a_key_without_its_certificate_is_a_mistake() -> None:

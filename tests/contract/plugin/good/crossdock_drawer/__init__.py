@@ -1,0 +1,1 @@
+"""Puts instances into a drawer: a directory without any order."""

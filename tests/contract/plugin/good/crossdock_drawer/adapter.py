@@ -1,0 +1,73 @@
+"""The adapter of drawers."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.model import CheckReport, InstanceOutcome, Outcome
+from crossdock.protocols.base import Adapter, Outgoing
+from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.stages import StageFailed, run_stages
+from crossdock_drawer.settings import DrawerTarget
+
+
+class DrawerAdapter(Adapter):
+    """Writes each instance to a file of its SOP Instance UID."""
+
+    def __init__(self, target: DrawerTarget) -> None:
+        self._drawer = Path(target.path)
+
+    def check(self) -> CheckReport:
+        """See ``Adapter.check``; the stages are open and write."""
+        return run_stages((("open", self._check_open), ("write", self._check_write)))
+
+    def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
+        """See ``Adapter.send``."""
+        for each in instances:
+            self._open()
+            yield self._put(each)
+
+    def _open(self) -> None:
+        if self._drawer.is_dir():
+            return
+        if self._drawer.exists():
+            raise DeliveryError(ErrorKind.MISCONFIGURED, "no directory", temporary=False)
+        raise DeliveryError(ErrorKind.UNREACHABLE, "there is no such drawer", temporary=True)
+
+    def _put(self, outgoing: Outgoing) -> InstanceOutcome:
+        place = self._drawer / (quote(outgoing.instance.sop_instance_uid, safe="") + ".dcm")
+        if place.is_dir():
+            return outgoing.outcome(Outcome.REFUSED, "EISDIR", "a directory is in the way")
+        unfinished = self._drawer / f".{outgoing.path.parent.name}-{outgoing.path.name}.part"
+        try:
+            with Payload(outgoing) as payload, unfinished.open("wb") as file:
+                shutil.copyfileobj(payload, file, 1024 * 1024)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(place)
+        except SpoolUnreadable as error:
+            words = f"its file in the spool cannot be read: {error}"
+            return outgoing.outcome(Outcome.NOT_SENT, detail=words)
+        except OSError as error:
+            words = error.strerror or type(error).__name__
+            raise DeliveryError(ErrorKind.BUSY, words, temporary=True) from error
+        return outgoing.outcome(Outcome.DELIVERED)
+
+    def _check_open(self) -> str:
+        try:
+            self._open()
+        except DeliveryError as error:
+            raise StageFailed(error.detail, "make the directory, or correct path") from error
+        return f"{self._drawer} is there"
+
+    def _check_write(self) -> str:
+        probe = self._drawer / ".crossdock-check"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StageFailed(error.strerror or "cannot write", "give us the permission") from error
+        return "written to, and emptied again"
