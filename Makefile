@@ -22,7 +22,7 @@ fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, fo
 	cd tests && ../$(BIN)/python -m fuzz
 
 bench: $(VENV)/.installed-dev ## Measure the data plane beside DCMTK, Orthanc and pynetdicom.
-	@for name in receive send stall distance end_to_end; do \
+	@for name in receive send tls stall distance parcels end_to_end; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(VENV)/.installed-dev ## Check style, types and the borders between packages.
@@ -43,7 +43,7 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions of all dependencies, wit
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url pyproject.toml --group dev -o requirements-dev.lock
+		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --group dev -o requirements-dev.lock
 
 clean: ## Remove the virtual environment and all caches; ./data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

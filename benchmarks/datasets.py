@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
 from pydicom.data import get_testdata_file
@@ -15,19 +16,21 @@ _BLOCK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``count`` CT instances with ``pixels`` bytes of pixel data each."""
+    """``count`` CT instances with ``pixels`` bytes of pixel data each, noise or ``sparse`` zeros."""
 
     count: int
     pixels: int
     words: str
+    sparse: bool = False
 
 
 KINDS = {
     "A": Kind(1000, 512 * 512 * 2, "1000 × 0.5 MB"),
     "B": Kind(5000, 14_000, "5000 × 20 KB"),
     "C": Kind(3, 300_000_000, "3 × 300 MB"),
+    "D": Kind(1, 2_000_000_000, "1 × 2 GB", sparse=True),
 }
-_QUICK = {"A": 100, "B": 500, "C": 1}
+_QUICK = {"A": 100, "B": 500, "C": 1, "D": 1}
 
 
 def generate(name: str, directory: Path, *, quick: bool = False) -> list[Path]:
@@ -41,7 +44,7 @@ def generate(name: str, directory: Path, *, quick: bool = False) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         header = _header()
         for number, file in enumerate(files):
-            _write(file, header, number, kind.pixels)
+            _write(file, header, number, kind)
         done.touch()
     return files
 
@@ -58,12 +61,18 @@ def _header() -> bytes:
     return bytes(buffer.getvalue())
 
 
-def _write(file: Path, header: bytes, number: int, pixels: int) -> None:
+def _write(file: Path, header: bytes, number: int, kind: Kind) -> None:
     uid = f"{_PLACEHOLDER[:-10]}{1_000_000_001 + number}"
-    block = random.Random(number).randbytes(min(pixels, _BLOCK))  # noqa: S311 — noise, no secret
     with file.open("wb") as out:
         out.write(header.replace(_PLACEHOLDER.encode(), uid.encode()))
-        out.write(b"\xe0\x7f\x10\x00OW\0\0" + pixels.to_bytes(4, "little"))
-        for _ in range(pixels // len(block)):
-            out.write(block)
-        out.write(block[: pixels % len(block)])
+        out.write(b"\xe0\x7f\x10\x00OW\0\0" + kind.pixels.to_bytes(4, "little"))
+        if kind.sparse:
+            out.truncate(out.tell() + kind.pixels)
+        else:
+            _write_noise(out, number, kind.pixels)
+
+
+def _write_noise(out: BinaryIO, number: int, pixels: int) -> None:
+    block = random.Random(number).randbytes(min(pixels, _BLOCK))  # noqa: S311 — noise, no secret
+    out.writelines(block for _ in range(pixels // len(block)))
+    out.write(block[: pixels % len(block)])

@@ -59,7 +59,9 @@ def case(gateway: Gateway, kept: Sequence[Path], files: Sequence[Path]) -> Case:
         seconds = time.perf_counter() - began
         cpu = sum(each.cpu() for each in gateway.servers) - used
         peak = max(each.peak() for each in gateway.servers)
-        time.sleep(1.0)  # for what is concluded after the last instance has arrived
+        # For what is concluded after the last instance, and until a kept association is released:
+        # the target takes one at a time.
+        time.sleep(3.0)
         gateway.clear()
         for directory in kept:
             empty(directory)
@@ -115,6 +117,7 @@ def main() -> None:
     """Measure with one DICOM target, with a folder target, and with both."""
     parser = options(__doc__)
     parser.add_argument("--kind", default="A")
+    parser.add_argument("--sync", choices=("instance", "association", "none"), default="instance")
     arguments = parser.parse_args()
     with workplace(arguments) as home, ExitStack() as stack:
         files = generate(arguments.kind, arguments.data, quick=arguments.quick)
@@ -136,15 +139,15 @@ def main() -> None:
             ("crossdock → both", {"archive": dicom, "research": files_only}, [kept, folder]),
         ):
             place = home / name.replace(" ", "-")
-            gateway = stack.enter_context(crossdock(place, targets, "instance"))
+            gateway = stack.enter_context(crossdock(place, targets, arguments.sync))
             cases[name] = case(gateway, where, files)
         other = stack.enter_context(forwarding_orthanc(home / "orthanc", target.server.port))
         cases["Orthanc → DICOM"] = case(other, [kept], files)
-        alone = stack.enter_context(receiver(home / "alone"))
+        alone = stack.enter_context(receiver(home / "alone", sync=arguments.sync))
         cases[_ALONE] = case(Gateway(alone.server.port, [alone.server], alone.clear), [], files)
         direct = Gateway(target.server.port, [target.server], lambda: None)
         cases["dcmsend → target"] = case(direct, [kept], files)
-        show("end to end, sync per instance", alternate(cases, arguments.rounds), _ALONE)
+        show(f"end to end, sync {arguments.sync}", alternate(cases, arguments.rounds), _ALONE)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certificates import Certificate
 from processes import NO_DELAY, Server, free_port, serving
 
 
@@ -45,12 +46,12 @@ def storescp(
 
 
 @contextmanager
-def pynetdicom(home: Path) -> Iterator[Peer]:
-    """Run pynetdicom's SCP."""
+def pynetdicom(home: Path, *options: str) -> Iterator[Peer]:
+    """Run pynetdicom's SCP as its documentation writes it, or with ``--encoded``."""
     kept = home / "pynetdicom"
     kept.mkdir(parents=True)
     port = free_port()
-    command = [sys.executable, PROGRAMS / "pynetdicom_scp.py", str(port), kept]
+    command = [sys.executable, PROGRAMS / "pynetdicom_scp.py", str(port), kept, *options]
     with serving(command, port) as server:
         yield Peer(server, lambda: empty(kept))
 
@@ -84,13 +85,16 @@ def orthanc(
 
 
 @contextmanager
-def bare(home: Path, *, keep: bool = True) -> Iterator[Peer]:
+def bare(
+    home: Path, *, keep: bool = True, certificate: Certificate | None = None
+) -> Iterator[Peer]:
     """Run our StorageScp with a handler that writes files, without spool and syncs."""
     kept = home / "bare"
     kept.mkdir(parents=True)
     port = free_port()
-    where = [kept] if keep else []
-    command = [sys.executable, PROGRAMS / "scp.py", str(port), *where]
+    where = ["--keep", kept] if keep else []
+    tls = certificate.ours if certificate else []
+    command = [sys.executable, PROGRAMS / "scp.py", str(port), *where, *tls]
     with serving(command, port) as server:
         yield Peer(server, lambda: empty(kept))
 

@@ -27,7 +27,7 @@ def case(port: int, sender: Sender, files: list[Path], associations: int) -> Cas
 def main() -> None:
     """Measure every kind of files, to every peer, over one association and over four."""
     parser = options(__doc__)
-    parser.add_argument("--kinds", default="ABC")
+    parser.add_argument("--kinds", default="ABCD")
     parser.add_argument("--associations", type=int, nargs="*", default=[1, 4])
     arguments = parser.parse_args()
     with workplace(arguments) as home:
@@ -35,6 +35,8 @@ def main() -> None:
         for kind in arguments.kinds:
             files = generate(kind, arguments.data, quick=arguments.quick)
             for associations in arguments.associations:
+                if associations > len(files):
+                    continue
                 for name, start in receivers(associations).items():
                     words = f"send {KINDS[kind].words} to {name}, {associations} association(s)"
                     if arguments.only not in words:

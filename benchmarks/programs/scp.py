@@ -1,16 +1,17 @@
 """The bare storage SCP in a process: datasets go to files in a directory, or nowhere.
 
-``scp.py PORT [DIRECTORY]`` shows what the upper layer alone can do; the receiver adds the spool.
+``scp.py PORT [--keep DIRECTORY]`` shows what the upper layer alone can do; the receiver adds the spool.
 """
 
+import argparse
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 
 from crossdock.dicom.part10 import file_meta
 from crossdock.dicom.storage_scp import Caller, Rejection, StorageScp
+from crossdock.dicom.tls import ServerContext, TlsFiles
 
 
 class ToFile:
@@ -80,9 +81,15 @@ class Handler:
         """Have nothing to do."""
 
 
-def main(port: int, directory: str | None = None) -> None:
+def main() -> None:
     """Serve until SIGTERM."""
-    scp = StorageScp("127.0.0.1", port, Handler(directory))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--keep", metavar="DIRECTORY")
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+    arguments = parser.parse_args()
+    tls = ServerContext(files_of(arguments.tls)) if arguments.tls else None
+    scp = StorageScp("127.0.0.1", arguments.port, Handler(arguments.keep), tls=tls)
     scp.start()
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
@@ -90,5 +97,10 @@ def main(port: int, directory: str | None = None) -> None:
     scp.stop(1.0)
 
 
+def files_of(names: list[str]) -> TlsFiles:
+    """Return files of which the certificate is its own CA, and that of the senders."""
+    return TlsFiles(certificate=names[0], key=names[1], ca=names[0], client_certificate="required")
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:])
+    main()

@@ -1,20 +1,23 @@
-"""Our SCU as a program: ``scu.py PORT WINDOW PDU LIST`` stores the files named in LIST.
+"""Our SCU as a program: ``scu.py PORT LIST`` stores the files named in LIST.
 
 It prints wall and CPU seconds from the first file's meta information to the answered release, for
 a gateway does not start an interpreter for each delivery.
 """
 
+import argparse
 import resource
-import sys
 import time
 from pathlib import Path
 
 from crossdock.dicom.part10 import read_file_meta
 from crossdock.dicom.storage_scu import StorageScu
+from crossdock.dicom.tls import TlsFiles, client_context
 
 
-def main(port: int, window: int, pdu: int, paths: list[Path]) -> None:
+def main() -> None:
     """Store the files over one association."""
+    arguments = parsed()
+    paths = [Path(line) for line in arguments.list.read_text().splitlines()]
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     files = [(path, read_file_meta(path)) for path in paths]
     contexts = list(
@@ -22,11 +25,12 @@ def main(port: int, window: int, pdu: int, paths: list[Path]) -> None:
     )
     with StorageScu(
         "127.0.0.1",
-        port,
+        arguments.port,
         called_ae_title="ANY-SCP",
         calling_ae_title="BENCHMARK",
-        window=window,
-        max_pdu=pdu,
+        window=arguments.window,
+        max_pdu=arguments.pdu,
+        tls=client_context(files_of(arguments.tls)) if arguments.tls else None,
     ) as scu:
         scu.associate([(sop_class, [syntax]) for sop_class, syntax in contexts])
         statuses = set(scu.store_many(files))
@@ -37,10 +41,21 @@ def main(port: int, window: int, pdu: int, paths: list[Path]) -> None:
     print(seconds, used)
 
 
+def parsed() -> argparse.Namespace:
+    """Return the arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("list", type=Path)
+    parser.add_argument("--window", type=int, default=1)
+    parser.add_argument("--pdu", type=int, default=131072)
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))
+    return parser.parse_args()
+
+
+def files_of(names: list[str]) -> TlsFiles:
+    """Return files of which the certificate is its own CA."""
+    return TlsFiles(certificate=names[0], key=names[1], ca=names[0])
+
+
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]),
-        int(sys.argv[2]),
-        int(sys.argv[3]),
-        [Path(line) for line in Path(sys.argv[4]).read_text().splitlines()],
-    )
+    main()

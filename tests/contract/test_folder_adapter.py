@@ -208,6 +208,33 @@ def test_what_a_killed_worker_left_is_replaced_and_never_seen(
     assert dataset_bytes(file) == dataset_bytes(outgoing[0].path)
 
 
+def test_one_adapter_names_the_files_of_each_delivery_by_their_own_values(
+    remote: FolderRemote, tmp_path: Path
+) -> None:
+    parcels = [outgoing_of(make_ct(tmp_path / name, 2)) for name in ("first", "second")]
+    with adapter_for(remote.target()) as adapter:
+        for outgoing in parcels:
+            assert all(outcome.confirmed for outcome in adapter.send(outgoing))
+            adapter.finish(outgoing)
+    uids = {each.instance.sop_instance_uid for outgoing in parcels for each in outgoing}
+    files = [path for path in remote.files() if path.suffix == ".dcm"]
+    assert {path.stem for path in files} == uids
+    assert {(path.parent / ".complete").exists() for path in files} == {True}
+
+
+def test_each_delivery_goes_to_what_is_at_the_path_now(
+    remote: FolderRemote, tmp_path: Path
+) -> None:
+    with adapter_for(remote.target(complete_marker=False)) as adapter:
+        assert [outcome.confirmed for outcome in adapter.send(outgoing_of(make_ct(tmp_path, 1)))]
+        away = remote.path.rename(tmp_path / "away")
+        with pytest.raises(DeliveryError):
+            list(adapter.send(outgoing_of(make_ct(tmp_path / "second", 1))))
+        remote.path.mkdir()
+        assert [outcome.confirmed for outcome in adapter.send(outgoing_of(make_ct(tmp_path, 1)))]
+    assert len(list(away.rglob("*.dcm"))) == len(remote.files()) == 1
+
+
 def test_a_directory_that_is_not_there_is_never_made(remote: FolderRemote, tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="is it mounted"):
         send(remote.absent(), outgoing_of(make_ct(tmp_path / "ct", 1)))

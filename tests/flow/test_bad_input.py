@@ -24,6 +24,9 @@ from studies import by_uid, dataset_bytes, make_ct
 from waiting import until
 
 
+TEMPORARY_CONGESTION = (2, 3, 1)  # result, source and reason: PS3.8 9.3.4
+
+
 def _gateway(folder: Path, port: int) -> dict[str, object]:
     gateway = demo_gateway(folder)
     gateway["store_nodes"][0]["port"] = port
@@ -231,6 +234,46 @@ def test_a_read_only_disk_is_answered_with_a700_and_works_again_afterwards(
             subprocess.run(["mount", "-o", "remount,rw", str(spool)], check=True)
             assert scu.store(path, read_file_meta(path)) == Status.SUCCESS
         until(lambda: list(folder.rglob("*.dcm")))
+
+
+def _refusal(port: int, path: Path) -> tuple[int, int, int] | None:
+    """Ask for an association; return result, source and reason of its rejection, None if none."""
+    try:
+        with _association(port, path):
+            return None
+    except AssociationRejected as error:
+        return error.result, error.source, error.reason
+
+
+def test_a_spool_below_its_reserve_refuses_for_the_moment_and_recovers_without_a_restart(
+    tmp_path: Path, folder: Path
+) -> None:
+    first, second, third = make_ct(tmp_path / "study", 3)
+    spool = tmp_path / "data/spool"
+    with (
+        _small_disk(spool, 40),
+        running(
+            tmp_path / "data",
+            _gateway(folder, port := free_port()),
+            CROSSDOCK_SPOOL_RESERVE="20000000",
+        ) as crossdock,
+    ):
+        receiver = crossdock.said("receiver")
+        with _association(port, first) as scu:
+            assert scu.store(first, read_file_meta(first)) == Status.SUCCESS
+            (spool / "ballast").write_bytes(bytes(25_000_000))
+            until(lambda: _refusal(port, first) == TEMPORARY_CONGESTION, what="the rejection")
+            assert scu.store(second, read_file_meta(second)) == Status.OUT_OF_RESOURCES
+            until(lambda: not crossdock.ready(), what="not ready")
+            (spool / "ballast").unlink()
+            until(lambda: _refusal(port, first) is None, what="an association")
+            assert scu.store(second, read_file_meta(second)) == Status.SUCCESS
+        with _association(port, third) as scu:
+            assert scu.store(third, read_file_meta(third)) == Status.SUCCESS
+        until(crossdock.ready, what="ready")
+        until(lambda: len(list(folder.rglob("*.dcm"))) == 3, what="all three")
+        assert crossdock.said("receiver") == receiver
+    assert by_uid(list(folder.rglob("*.dcm"))) == by_uid([first, second, third])
 
 
 def test_one_uid_with_different_bytes_is_kept_twice_and_delivered_in_order(

@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from crossdock.dicom.part10 import read_file_meta
 from ports import free_port
 from servers.dcmtk import listens, storescp
 from servers.samples import write_instance
@@ -15,6 +20,7 @@ from waiting import until
 
 
 SIZE = 300_000_000
+HUGE = 2_200_000_000  # more than a signed number of 32 bits can count
 MOST = 80_000_000
 
 SENDER = """
@@ -73,7 +79,7 @@ def receiver(data: Path) -> Iterator[tuple[int, int]]:
         command, env=inherited | chosen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until(lambda: listens(port), what="the receiver listens")
+            until(lambda: listens(port), 30, "the receiver listens")
             yield process.pid, port
         finally:
             process.terminate()
@@ -98,3 +104,44 @@ def test_sending_300_mb_in_small_pdus_neither(tmp_path: Path) -> None:
     write_instance(tmp_path / "large.dcm", SIZE)
     with storescp(tmp_path / "peer", "--ignore", "--max-pdu", "4096") as peer:
         assert send(tmp_path / "large.dcm", peer.port, 4096) < MOST
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[Path]:
+    """A directory for gigabytes: in memory where there is room, so that no disk has to be fast."""
+    shared = Path("/dev/shm")  # noqa: S108 — a directory of our own is made in it
+    in_memory = shared.is_dir() and shutil.disk_usage(shared).free > 3 * HUGE
+    with tempfile.TemporaryDirectory(dir=shared if in_memory else tmp_path) as directory:
+        yield Path(directory)
+
+
+def outline(path: Path, start: int) -> tuple[int, list[bytes]]:
+    """The length of a dataset, and its parts that are no holes: its ends, and around 2 GiB."""
+    size = path.stat().st_size - start
+    with path.open("rb") as file:
+        offsets = (0, 2**31 - 100_000, size - 200_000)
+        return size, [os.pread(file.fileno(), 200_000, start + offset) for offset in offsets]
+
+
+def test_an_instance_of_more_than_2_gib_is_received_and_sent_in_little_memory(
+    roomy: Path,
+) -> None:
+    sent = roomy / "huge.dcm"
+    meta = write_instance(sent, HUGE)
+    with receiver(roomy / "data") as (pid, port):
+        idle = used(pid, "VmRSS")
+        assert send(sent, port, 100_001) < MOST
+        assert used(pid, "VmHWM") - idle < MOST
+        (received,) = (roomy / "data" / "spool").glob("*/*/*.dcm")
+        start = read_file_meta(received).dataset_offset
+        assert outline(received, start) == outline(sent, meta.dataset_offset)
+
+
+def test_an_instance_of_more_than_2_gib_arrives_at_dcmtk_whole(roomy: Path) -> None:
+    sent = roomy / "huge.dcm"
+    meta = write_instance(sent, HUGE)
+    with storescp(roomy / "peer", "+B", "--max-pdu", "65535") as peer:
+        assert send(sent, peer.port) < MOST
+        (received,) = peer.files()
+    start = read_file_meta(received).dataset_offset
+    assert outline(received, start) == outline(sent, meta.dataset_offset)

@@ -61,14 +61,17 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 @contextmanager
-def storescp(directory: Path, *options: str) -> Iterator[StoreScp]:
+def storescp(directory: Path, *options: str, log: Path = Path(os.devnull)) -> Iterator[StoreScp]:
     """Run storescp on a free port; DCMTK cannot bind port 0, so another is tried if that fails."""
     program = require("storescp")
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
         port = free_port()
         command = [program, "-od", str(directory), *options, str(port)]
-        with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+        with (
+            log.open("wb") as said,
+            subprocess.Popen(command, env=ENVIRONMENT, stderr=said) as process,
+        ):
             until(partial(_answers, process, port), what="storescp")
             if process.poll() is None:
                 try:

@@ -1,5 +1,6 @@
 """Sample files: what pydicom ships, made complete where a sender needs it to be."""
 
+import os
 import random
 from functools import cache
 from pathlib import Path
@@ -58,17 +59,24 @@ def dataset_of(path: Path) -> bytes:
 
 
 def write_instance(path: Path, size: int, number: int = 1) -> FileMeta:
-    """Write a CT instance of its own UID with ``size`` bytes of pixel data, mostly a hole."""
+    """Write a CT instance of its own UID with ``size`` bytes of pixel data, mostly a hole.
+
+    Noise is at both of its ends, and around each 2 GiB.
+    """
     ds = pydicom.dcmread(sample("CT_small.dcm"), stop_before_pixels=True)
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(
         f"1.2.826.0.1.3680043.10.1.{number}"
     )
     ds.save_as(path)
-    with path.open("ab") as file:
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
         file.write(b"\xe0\x7f\x10\x00OW\0\0" + size.to_bytes(4, "little"))
         start = file.tell()
-        file.write(random.Random(number).randbytes(min(size, 65536)))
         file.truncate(start + size)
+        noise = random.Random(number).randbytes(min(size, 65536))
+        for end in (len(noise), *range(2**31 + len(noise) // 2, size, 2**31), size):
+            file.seek(start + end - len(noise))
+            file.write(noise)
     return read_file_meta(path)
 
 
