@@ -26,6 +26,9 @@ from studies import by_uid
 class Remote(ABC):
     """A peer that works, and how to make it work less. A context manager."""
 
+    secrets: tuple[str, ...] = ()
+    """Plain secrets in any of the settings below; they must never show anywhere."""
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.stack = ExitStack()
@@ -53,6 +56,20 @@ class Remote(ABC):
     @abstractmethod
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         """Return a peer that goes away after some instances; call it with each number."""
+
+    def unauthorised(self) -> Target | None:
+        """Return settings that reach this peer with credentials that it does not accept.
+
+        None where the protocol knows no credentials.
+        """
+        return None
+
+    def hanging(self) -> Target | None:
+        """Return settings of a peer that accepts connections and never answers.
+
+        Its time-outs are small: a second or less. None where the protocol knows no connections.
+        """
+        return None
 
     def received(self) -> dict[str, bytes]:
         """Return what the peer has: dataset bytes by SOP Instance UID."""
@@ -133,6 +150,13 @@ class DicomRemote(Remote):
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         statuses = [0x0000] * after + ["abort"]
         return dicom_target(self.stack.enter_context(scripted(statuses))), lambda _number: None
+
+    def unauthorised(self) -> Target:
+        peer = self.stack.enter_context(scripted([], require_calling_aet=["SOMEBODY"]))
+        return dicom_target(peer)
+
+    def hanging(self) -> Target:
+        return dicom_target(self.stack.enter_context(speaking(b"")), timeout=0.5)
 
 
 REMOTES: dict[str, type[Remote]] = {"dicom": DicomRemote, "folder": FolderRemote}
