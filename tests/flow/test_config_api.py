@@ -187,6 +187,30 @@ def test_a_target_is_checked_saved_and_unsaved(gateway, gateway_yaml, tmp_path):
     assert "port: " in gateway.run("check", "--settings", str(wrong)).stderr
 
 
+def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, gateway_yaml):
+    assert gateway.run("check", "--last").exit_code == 1
+    gateway.run("apply", "-f", str(gateway_yaml))
+    assert gateway.run("check", "research", "--history").exit_code in (0, 1)
+    last = until(lambda: (said := gateway.run("check", "--last")).exit_code == 0 and said)
+    assert re.search(r"research +green +\d{4}-\d\d-\d\d .* \d{4}-\d\d-\d\d", last.stdout)
+    metrics = f"{gateway.address('tester')}/metrics"
+    assert 'crossdock_target_up{protocol="folder",target="research"} 1.0' in httpx.get(metrics).text
+    (gateway_yaml.parent / "research").rmdir()
+    assert gateway.run("check", "research").exit_code == 1
+    red = until(
+        lambda: (said := gateway.run("check", "research", "--last")).exit_code == 1 and said
+    )
+    assert "exists" in red.stdout
+    assert red.stdout.startswith("checked 2")
+    history = gateway.run("check", "research", "--history")
+    assert history.exit_code == 0
+    assert [line.split()[1] for line in history.stdout.splitlines()[1:3]] == ["red", "green"]
+    gateway.run("apply", "-f", "-", "--force", stdin="{}")
+    until(lambda: "crossdock_target_up{" not in httpx.get(metrics).text)
+    for wrong in (("--history",), ("--last", "--history", "x"), ()):
+        assert gateway.run("check", *wrong).exit_code == 2
+
+
 def test_deliveries_of_an_empty_ledger(gateway):
     assert gateway.run("deliveries", "list").stdout == "no deliveries\n"
     assert json.loads(gateway.run("deliveries", "list", "--json").stdout) == []

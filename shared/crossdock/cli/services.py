@@ -18,7 +18,7 @@ from crossdock.settings import Settings, from_environment
 _PLAIN = {
     "receiver": ("receiver.__main__", "Listen on the store nodes and take instances in."),
     "router": ("receiver.router_main", "Evaluate the rules on parcels and schedule deliveries."),
-    "tester": ("tester.__main__", "Check targets on demand."),
+    "tester": ("tester.__main__", "Check targets, by the clock and on demand."),
     "config-api": ("config_api.__main__", "Serve configuration, ledger and REST."),
 }
 

@@ -34,7 +34,7 @@ from crossdock.protocols.dicom.offering import (
     not_accepted,
     prepare,
 )
-from crossdock.protocols.stages import StageFailed, StageSkipped, run_stages
+from crossdock.protocols.stages import Found, StageFailed, StageSkipped, run_stages
 
 
 _EXPIRES_SOON = 30  # days: from then on a check says so
@@ -197,17 +197,18 @@ class DicomAdapter(Adapter):
         explained(self._connect)
         return f"connected to port {self._target.port}"
 
-    def _check_tls(self) -> str:
+    def _check_tls(self) -> Found:
         explained(self._peer().secure)
         found = self._peer().certificate
         if found is None:
-            return self._peer().cipher
+            return Found(self._peer().cipher)
         days = found.days_left(time.time())
         hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-        return (
+        detail = (
             f"{self._peer().cipher}; certificate of {found.subject}, issued by {found.issuer},"
             f" expires in {days} days{hint}"
         )
+        return Found(detail, days)
 
     def _check_associate(self) -> str:
         proposed: list[Proposal] = [
