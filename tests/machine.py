@@ -54,3 +54,17 @@ class Machine:
 def crossdock(*arguments: str, stdin: str = "", **environment: str) -> Result:
     wide = {"COLUMNS": "200", "CROSSDOCK_API_TOKEN": ""}
     return CliRunner().invoke(app, arguments, input=stdin, env=wide | environment)
+
+
+def dispatcher(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `crossdock dispatcher` to its end, as a process of its own."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
+    chosen = {"CROSSDOCK_DATA": str(data), "COLUMNS": "200", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "crossdock.cli.services", "dispatcher", *arguments],
+        env=inherited | chosen,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )

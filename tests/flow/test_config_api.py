@@ -12,7 +12,7 @@ import pytest
 
 from crossdock.bus import connect
 from crossdock.config.client import ConfigClient
-from machine import Machine, crossdock
+from machine import Machine, crossdock, dispatcher
 from waiting import until
 
 
@@ -161,6 +161,39 @@ def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, ga
     until(lambda: "crossdock_target_up{" not in httpx.get(metrics).text)
     for wrong in (("--history",), ("--last", "--history", "x"), ()):
         assert gateway.run("check", *wrong).exit_code == 2
+
+
+def test_a_target_is_checked_from_where_the_dispatcher_is(gateway, gateway_yaml):
+    gateway.run("apply", "-f", str(gateway_yaml))
+    number = revision(gateway)
+    folder = ("--protocol", "folder", "--check")
+    green = dispatcher(gateway.data, *folder, "research")
+    assert green.returncode == 0, green.stderr
+    assert "research can be used" in green.stdout
+    assert green.stderr == ""
+    (gateway_yaml.parent / "research").rmdir()
+    red = dispatcher(gateway.data, *folder, "research")
+    assert red.returncode == 1
+    assert re.search("exists +failed", red.stdout)
+    unknown = dispatcher(gateway.data, *folder, "nowhere")
+    assert unknown.returncode == 1
+    assert unknown.stderr == f"crossdock: there is no target 'nowhere' in revision {number}\n"
+    others = dispatcher(gateway.data, "--protocol", "dicom", "--check", "research")
+    assert "protocol folder" in others.stderr
+
+
+def test_without_config_api_a_target_is_checked_by_the_copy_here(tmp_path):
+    nothing = dispatcher(tmp_path, "--check", "research")
+    assert nothing.returncode == 1
+    assert "no configuration" in nothing.stderr
+    target = {"name": "research", "type": "folder", "path": str(tmp_path)}
+    published = {"type": "config.published", "revision": 7, "document": {"targets": [target]}}
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "dispatcher.json").write_text(json.dumps(published))
+    for broker in ("", "amqp://127.0.0.1:1"):
+        checked = dispatcher(tmp_path, "--check", "research", CROSSDOCK_BROKER=broker)
+        assert checked.returncode == 0, checked.stderr
+        assert checked.stderr == "config-api does not answer: by the copy of revision 7 here\n"
 
 
 def test_deliveries_of_an_empty_ledger(gateway):
