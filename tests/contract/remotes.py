@@ -21,6 +21,7 @@ from crossdock.model import Instance
 from crossdock.protocols import Outgoing
 from servers.dcmtk import storescp
 from studies import by_uid
+from waiting import until
 
 
 class Remote(ABC):
@@ -116,7 +117,8 @@ class FolderRemote(Remote):
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         def after_each(number: int) -> None:
             if number == after:
-                shutil.rmtree(self.path)
+                gone = self.path.rename(self.directory / "gone")
+                until(lambda: not _remains(gone), what="the directory is gone")
 
         return self.target(), after_each
 
@@ -160,6 +162,12 @@ class DicomRemote(Remote):
 
 
 REMOTES: dict[str, type[Remote]] = {"dicom": DicomRemote, "folder": FolderRemote}
+
+
+def _remains(path: Path) -> bool:
+    """Remove a directory that somebody may still write to; return whether it is there yet."""
+    shutil.rmtree(path, ignore_errors=True)
+    return path.exists()
 
 
 def make_target(document: dict[str, Any]) -> Target:

@@ -113,7 +113,7 @@ def test_no_secret_shows_anywhere(
 
 
 def test_after_a_cut_there_are_only_whole_instances(remote: Remote, tmp_path: Path) -> None:
-    paths = make_ct(tmp_path / "ct", 8, size=400_000)
+    paths = make_ct(tmp_path / "ct", 40, size=200_000)
     target, after_each = remote.breaking(after=3)
     confirmed: list[int] = []
 
