@@ -49,6 +49,14 @@ def generate(name: str, directory: Path, *, quick: bool = False) -> list[Path]:
     return files
 
 
+def generate_one(file: Path, pixels: int) -> Path:
+    """Write an instance with so many bytes of pixel data, most of which are a hole."""
+    with file.open("wb") as out:
+        out.write(_header() + b"\xe0\x7f\x10\x00OW\0\0" + pixels.to_bytes(4, "little"))
+        out.truncate(out.tell() + pixels)
+    return file
+
+
 def _header() -> bytes:
     """Return a CT file up to its pixel data, with a placeholder for the instance's UID."""
     found = get_testdata_file("CT_small.dcm")

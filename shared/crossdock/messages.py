@@ -10,7 +10,7 @@ fields that they do not know, so a new field needs no new version.
                     → delivery.routed → delivery.attempted → delivery.finished
     delivery.retry.requested, delivery.discard.requested, parcel.route.requested,
     parcel.discard.requested → request.finished
-    check.requested → check.finished
+    check.requested → check.finished → target.changed
     config.requested → config.published;  config.changed to all
 """
 
@@ -178,18 +178,41 @@ class RequestFinished(Message):
 
 
 class CheckRequested(Message):
-    """Check a target: ``target`` is its settings as JSON, saved or not."""
+    """Check a target: ``target`` is its settings as JSON.
+
+    The result is told to all if they are ``saved``, and only to the asker if not.
+    """
 
     type: Literal["check.requested"] = "check.requested"
     target: dict[str, Any]
+    saved: bool = False
 
 
 class CheckFinished(Message):
-    """The staged connectivity report on a target."""
+    """The staged connectivity report on a target.
+
+    ``settings`` is the fingerprint of the settings that were checked. ``at`` is when it was over.
+    """
 
     type: Literal["check.finished"] = "check.finished"
     target: str
     report: CheckReport
+    at: float
+    protocol: str = ""
+    settings: str = ""
+    seconds: float = 0.0
+
+
+class TargetChanged(Message):
+    """A target can be used from now on, or cannot any more; ``reason`` says why not.
+
+    A tester that has just begun does not know what was before, so it may say again what is known.
+    """
+
+    type: Literal["target.changed"] = "target.changed"
+    target: str
+    green: bool
+    reason: str = ""
     at: float
 
 
@@ -231,6 +254,7 @@ AnyMessage = Annotated[
     | RequestFinished
     | CheckRequested
     | CheckFinished
+    | TargetChanged
     | ConfigRequested
     | ConfigPublished
     | ConfigChanged,

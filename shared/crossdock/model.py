@@ -123,6 +123,7 @@ class CheckStage(Frozen):
     """One stage of a check, such as ``resolve`` or ``associate``.
 
     ``detail`` says in plain words what was found, ``advice`` what to do about a failure.
+    ``certificate_days`` is for how many days the peer's certificate is still valid, if it has one.
     """
 
     name: str
@@ -130,6 +131,7 @@ class CheckStage(Frozen):
     milliseconds: float = 0.0
     detail: str = ""
     advice: str = ""
+    certificate_days: int | None = None
 
 
 class CheckReport(Frozen):
@@ -142,3 +144,14 @@ class CheckReport(Frozen):
         """Whether something was checked and nothing failed."""
         states = [stage.state for stage in self.stages]
         return "ok" in states and "failed" not in states
+
+    @property
+    def failure(self) -> CheckStage | None:
+        """The stage that failed, None if none did."""
+        return next((stage for stage in self.stages if stage.state == "failed"), None)
+
+    @property
+    def certificate_days(self) -> int | None:
+        """For how many days the peer's certificate is still valid, None where that is not known."""
+        known = (stage.certificate_days for stage in self.stages)
+        return min((days for days in known if days is not None), default=None)

@@ -22,10 +22,14 @@ from crossdock.model import Instance
 from crossdock.protocols import Outgoing
 from servers.dcmtk import storescp
 from studies import by_uid
+from waiting import until
 
 
 class Remote(ABC):
     """A peer that works, and how to make it work less. A context manager."""
+
+    secrets: tuple[str, ...] = ()
+    """Plain secrets in any of the settings below; they must never show anywhere."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,6 +58,20 @@ class Remote(ABC):
     @abstractmethod
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         """Return a peer that goes away after some instances; call it with each number."""
+
+    def unauthorised(self) -> Target | None:
+        """Return settings that reach this peer with credentials that it does not accept.
+
+        None where the protocol knows no credentials.
+        """
+        return None
+
+    def hanging(self) -> Target | None:
+        """Return settings of a peer that accepts connections and never answers.
+
+        Its time-outs are small: a second or less. None where the protocol knows no connections.
+        """
+        return None
 
     def received(self) -> dict[str, bytes]:
         """Return what the peer has: dataset bytes by SOP Instance UID."""
@@ -100,7 +118,8 @@ class FolderRemote(Remote):
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         def after_each(number: int) -> None:
             if number == after:
-                shutil.rmtree(self.path)
+                gone = self.path.rename(self.directory / "gone")
+                until(lambda: not _remains(gone), what="the directory is gone")
 
         return self.target(), after_each
 
@@ -134,6 +153,19 @@ class DicomRemote(Remote):
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         statuses = [0x0000] * after + ["abort"]
         return dicom_target(self.stack.enter_context(scripted(statuses))), lambda _number: None
+
+    def unauthorised(self) -> Target:
+        peer = self.stack.enter_context(scripted([], require_calling_aet=["SOMEBODY"]))
+        return dicom_target(peer)
+
+    def hanging(self) -> Target:
+        return dicom_target(self.stack.enter_context(speaking(b"")), timeout=0.5)
+
+
+def _remains(path: Path) -> bool:
+    """Remove a directory that somebody may still write to; return whether it is there yet."""
+    shutil.rmtree(path, ignore_errors=True)
+    return path.exists()
 
 
 def make_target(document: dict[str, Any]) -> Target:
@@ -237,14 +269,3 @@ def speaking(answer: bytes) -> Iterator[int]:
             for connection in connections:
                 connection.close()
             thread.join()
-
-
-# The other remotes are made of what is above.
-from contract.remotes_dicom import DicomTlsRemote  # noqa: E402
-
-
-REMOTES: dict[str, type[Remote]] = {
-    "dicom": DicomRemote,
-    "dicom+tls": DicomTlsRemote,
-    "folder": FolderRemote,
-}

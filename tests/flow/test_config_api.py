@@ -1,23 +1,18 @@
 """config-api and tester as processes of their own, used through the command line."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from crossdock.bus import connect
-from crossdock.cli.main import app
 from crossdock.config.client import ConfigClient
+from machine import Machine, crossdock, dispatcher
 from waiting import until
 
 
@@ -31,49 +26,6 @@ rules:
     when: 'Modality == "CT"'
     targets: [research]
 """
-
-
-class Machine:
-    """The processes of one machine, sharing a data directory."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.log = data.parent / "log"
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")},
-            "CROSSDOCK_DATA": str(data),
-            "CROSSDOCK_HTTP": "127.0.0.1:0",
-        }
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, module: str, **environment: str) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module], env=self.environment | environment, stderr=log
-            )
-        self.processes.append(process)
-        return process
-
-    def address(self, service: str) -> str:
-        """The address of a service, once it has one."""
-        file = self.data / "run" / f"{service}.json"
-        until(file.is_file, timeout=40)
-        return f"http://{json.loads(file.read_text())['http']}"
-
-    def run(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
-        """Run `crossdock`; the API is this machine's."""
-        url = self.address("config-api")
-        return crossdock(*arguments, stdin=stdin, CROSSDOCK_API=url, **environment)
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-
-def crossdock(*arguments: str, stdin: str = "", **environment: str) -> Result:
-    wide = {"COLUMNS": "200", "CROSSDOCK_API_TOKEN": ""}
-    return CliRunner().invoke(app, arguments, input=stdin, env=wide | environment)
 
 
 @pytest.fixture
@@ -185,6 +137,63 @@ def test_a_target_is_checked_saved_and_unsaved(gateway, gateway_yaml, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("{type: dicom, host: 127.0.0.1, port: 0, called_ae_title: DEAD}")
     assert "port: " in gateway.run("check", "--settings", str(wrong)).stderr
+
+
+def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, gateway_yaml):
+    assert gateway.run("check", "--last").exit_code == 1
+    gateway.run("apply", "-f", str(gateway_yaml))
+    assert gateway.run("check", "research", "--history").exit_code in (0, 1)
+    last = until(lambda: (said := gateway.run("check", "--last")).exit_code == 0 and said)
+    assert re.search(r"research +green +\d{4}-\d\d-\d\d .* \d{4}-\d\d-\d\d", last.stdout)
+    metrics = f"{gateway.address('tester')}/metrics"
+    assert 'crossdock_target_up{protocol="folder",target="research"} 1.0' in httpx.get(metrics).text
+    (gateway_yaml.parent / "research").rmdir()
+    assert gateway.run("check", "research").exit_code == 1
+    red = until(
+        lambda: (said := gateway.run("check", "research", "--last")).exit_code == 1 and said
+    )
+    assert "exists" in red.stdout
+    assert red.stdout.startswith("checked 2")
+    history = gateway.run("check", "research", "--history")
+    assert history.exit_code == 0
+    assert [line.split()[1] for line in history.stdout.splitlines()[1:3]] == ["red", "green"]
+    gateway.run("apply", "-f", "-", "--force", stdin="{}")
+    until(lambda: "crossdock_target_up{" not in httpx.get(metrics).text)
+    for wrong in (("--history",), ("--last", "--history", "x"), ()):
+        assert gateway.run("check", *wrong).exit_code == 2
+
+
+def test_a_target_is_checked_from_where_the_dispatcher_is(gateway, gateway_yaml):
+    gateway.run("apply", "-f", str(gateway_yaml))
+    number = revision(gateway)
+    folder = ("--protocol", "folder", "--check")
+    green = dispatcher(gateway.data, *folder, "research")
+    assert green.returncode == 0, green.stderr
+    assert "research can be used" in green.stdout
+    assert green.stderr == ""
+    (gateway_yaml.parent / "research").rmdir()
+    red = dispatcher(gateway.data, *folder, "research")
+    assert red.returncode == 1
+    assert re.search("exists +failed", red.stdout)
+    unknown = dispatcher(gateway.data, *folder, "nowhere")
+    assert unknown.returncode == 1
+    assert unknown.stderr == f"crossdock: there is no target 'nowhere' in revision {number}\n"
+    others = dispatcher(gateway.data, "--protocol", "dicom", "--check", "research")
+    assert "protocol folder" in others.stderr
+
+
+def test_without_config_api_a_target_is_checked_by_the_copy_here(tmp_path):
+    nothing = dispatcher(tmp_path, "--check", "research")
+    assert nothing.returncode == 1
+    assert "no configuration" in nothing.stderr
+    target = {"name": "research", "type": "folder", "path": str(tmp_path)}
+    published = {"type": "config.published", "revision": 7, "document": {"targets": [target]}}
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "dispatcher.json").write_text(json.dumps(published))
+    for broker in ("", "amqp://127.0.0.1:1"):
+        checked = dispatcher(tmp_path, "--check", "research", CROSSDOCK_BROKER=broker)
+        assert checked.returncode == 0, checked.stderr
+        assert checked.stderr == "config-api does not answer: by the copy of revision 7 here\n"
 
 
 def test_deliveries_of_an_empty_ledger(gateway):

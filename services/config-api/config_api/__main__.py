@@ -5,6 +5,7 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 
+from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.database import Database
 from config_api.ledger import Ledger
@@ -52,6 +53,7 @@ def _run(service: Service, options: Options) -> int:
     parts = Parts(
         configuration=configuration,
         records=records,
+        checks=CheckRecords(database),
         bus=service.bus,
         health=service.health,
         neighbours=Neighbours(settings.run, options.requires),

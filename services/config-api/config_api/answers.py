@@ -126,6 +126,13 @@ class CheckAnswer(BaseModel):
     green: bool
     report: CheckReport
     at: Moment
+    seconds: float = 0.0
+
+
+class StandingAnswer(CheckAnswer):
+    """The last check of a target; ``since`` is when it became green, or red."""
+
+    since: Moment
 
 
 class Done(BaseModel):

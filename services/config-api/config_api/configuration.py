@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from config_api.changes import Change, Document, changes_between, summary
+from config_api.checks import forget
 from config_api.database import Database
 from config_api.kept import with_secrets
 from config_api.tables import DeliveryRow, RevisionRow
@@ -154,6 +155,7 @@ class Configuration:
                 return Changed(base, changes)
             row = _row(base.number + 1, document, wish, changes)
             session.add(row)
+            forget(session, _removed_targets(changes))
             session.flush()
             return Changed(_revision(row), changes)
 
@@ -184,7 +186,7 @@ def _row(number: int, document: Document, wish: Wish, changes: list[Change]) -> 
 
 
 def _refuse_to_strand(session: Session, changes: list[Change]) -> None:
-    removed = [c.name for c in changes if c.kind == "targets" and c.change == "removed"]
+    removed = _removed_targets(changes)
     unfinished = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
     query = (
         select(DeliveryRow.target)
@@ -197,6 +199,10 @@ def _refuse_to_strand(session: Session, changes: list[Change]) -> None:
             f"target {name!r} has unfinished deliveries: disable it instead, or remove it with "
             "force, which puts them on hold"
         )
+
+
+def _removed_targets(changes: list[Change]) -> list[str]:
+    return [c.name for c in changes if c.kind == "targets" and c.change == "removed"]
 
 
 def replace_with(document: Any) -> Edit:

@@ -5,18 +5,19 @@ is kept, by the time in the event and not by its arrival, and the state is worke
 kept.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from config_api.checks import record_change, record_check
 from config_api.database import Database, DatabaseUnavailable
+from config_api.sql import insert_once, storable
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.bus import Retry
 from crossdock.messages import (
+    CheckFinished,
     DeliveryAttempted,
     DeliveryFinished,
     DeliveryRouted,
@@ -25,15 +26,12 @@ from crossdock.messages import (
     ParcelHeld,
     ParcelReceived,
     ParcelRouted,
+    TargetChanged,
 )
 from crossdock.model import DeliveryState, ParcelState, split_delivery_id
 
 
 _AGAIN_SECONDS = 2.0
-_INSERT: dict[str, Callable[..., Any]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
 
 
 class Ledger:
@@ -71,6 +69,10 @@ class Ledger:
                     _record_on_parcel(session, event)
                 case DeliveryRouted() | DeliveryAttempted() | DeliveryFinished():
                     _record_on_delivery(session, event)
+                case CheckFinished():
+                    record_check(session, event)
+                case TargetChanged():
+                    record_change(session, event)
                 case _:
                     raise TypeError(f"{event.type} is no event of the ledger")
 
@@ -155,7 +157,7 @@ def _note_routed(row: DeliveryRow, event: DeliveryRouted) -> None:
 
 
 def _note_attempt(session: Session, row: DeliveryRow, event: DeliveryAttempted) -> None:
-    _insert_once(
+    insert_once(
         session,
         AttemptRow,
         delivery=event.delivery,
@@ -169,8 +171,8 @@ def _note_attempt(session: Session, row: DeliveryRow, event: DeliveryAttempted) 
         kind=event.kind,
         detail=event.detail,
         next_try=event.next_try,
-        failures=_storable([item.model_dump(mode="json") for item in event.failures]),
-        warned=_storable([item.model_dump(mode="json") for item in event.warned]),
+        failures=storable([item.model_dump(mode="json") for item in event.failures]),
+        warned=storable([item.model_dump(mode="json") for item in event.warned]),
     )
     row.attempted_at = _newest(row.attempted_at, event.finished_at)
 
@@ -205,21 +207,8 @@ def _delivery_state(session: Session, row: DeliveryRow) -> str:
 
 def _locked(session: Session, table: type[Any], **values: Any) -> Any:
     """Return the row of ``values["id"]``, made if it is missing, for this transaction alone."""
-    _insert_once(session, table, **values)
+    insert_once(session, table, **values)
     return session.get_one(table, values["id"], with_for_update=True)
-
-
-def _insert_once(session: Session, table: type[Any], **values: Any) -> None:
-    insert = _INSERT[session.get_bind().dialect.name](table)
-    session.execute(insert.values(**values).on_conflict_do_nothing())
-
-
-def _storable(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a peer's words without NUL, which PostgreSQL's JSON functions choke on."""
-    return [
-        {key: v.replace("\0", "\ufffd") if isinstance(v, str) else v for key, v in item.items()}
-        for item in items
-    ]
 
 
 def _newer(at: float, known: float | None) -> bool:

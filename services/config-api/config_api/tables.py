@@ -1,4 +1,4 @@
-"""The tables: revisions of the configuration, and the ledger of parcels, deliveries and attempts.
+"""The tables: the configuration's revisions, the ledger of parcels, deliveries and attempts, checks.
 
 Times are Unix times in seconds. The ledger's rows hold what events said, plus ``state``, which is
 worked out from that. Nothing in them identifies a patient beyond the UIDs of study and series.
@@ -124,3 +124,27 @@ class AttemptRow(Base):
     next_try: Mapped[float | None] = mapped_column(Double)
     failures: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     warned: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+
+
+class CheckRow(Base):
+    """One check of a target; of each target only the newest are kept."""
+
+    __tablename__ = "checks"
+
+    target: Mapped[str] = mapped_column(Words(64), primary_key=True)
+    at: Mapped[float] = mapped_column(Double, primary_key=True)
+    green: Mapped[bool]
+    seconds: Mapped[float] = mapped_column(Double)
+    stages: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+
+
+class StandingRow(Base):
+    """How a target stands by its newest check, and since when."""
+
+    __tablename__ = "standings"
+
+    target: Mapped[str] = mapped_column(Words(64), primary_key=True)
+    green: Mapped[bool]
+    since: Mapped[float] = mapped_column(Double)
+    at: Mapped[float] = mapped_column(Double)
+    reason: Mapped[str] = mapped_column(Words(2000), default="")

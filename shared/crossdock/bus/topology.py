@@ -2,6 +2,7 @@
 
 from crossdock.bus.base import Bus
 from crossdock.messages import (
+    CheckFinished,
     ConfigChanged,
     DeliveryAttempted,
     DeliveryFinished,
@@ -11,6 +12,7 @@ from crossdock.messages import (
     ParcelHeld,
     ParcelReceived,
     ParcelRouted,
+    TargetChanged,
 )
 
 
@@ -21,6 +23,8 @@ SPOOL = "spool"  # a person's requests on deliveries and parcels, to the router
 CHECKS = "checks"  # check.requested, to the tester
 
 CONFIG_CHANGED = "config.changed"  # topic, to all
+CHECK_FINISHED = "check.finished"  # topic, to the testers
+TARGET_CHANGED = "target.changed"  # topic, to whoever waits for a target
 
 
 def deliveries(target: str) -> str:
@@ -49,6 +53,12 @@ def publish(bus: Bus, message: Message) -> None:
             | DeliveryFinished()
         ):
             bus.send(LEDGER, message)
+        case CheckFinished():
+            bus.send(LEDGER, message)
+            bus.broadcast(CHECK_FINISHED, message)
+        case TargetChanged():
+            bus.send(LEDGER, message)
+            bus.broadcast(TARGET_CHANGED, message)
         case ConfigChanged():
             bus.broadcast(CONFIG_CHANGED, message)
         case _:

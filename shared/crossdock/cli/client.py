@@ -95,6 +95,11 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+def moment(iso: str | None) -> str:
+    """Return a time of an answer in UTC, to the second; empty where there is none."""
+    return iso[:19].replace("T", " ") if iso else ""
+
+
 def _refused(answer: httpx.Response) -> Refused:
     try:
         problem = answer.json()

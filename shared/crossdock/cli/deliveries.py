@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from crossdock.cli.client import DEFAULT_API, Api, ApiUrl
+from crossdock.cli.client import DEFAULT_API, Api, ApiUrl, moment
 
 
 app = typer.Typer(no_args_is_help=True, help="See, retry and discard deliveries.")
@@ -109,7 +109,7 @@ def _show_list(found: list[dict[str, Any]]) -> None:
             _coloured(item["state"]),
             f"{item['delivered'] + item['warnings']}/{item['instances']}",
             escape(item["reason"]),
-            _moment(item["next_try"]),
+            moment(item["next_try"]),
         )
     console.print(table)
 
@@ -146,7 +146,7 @@ def _history(attempts: list[dict[str, Any]]) -> Table:
         numbers = (item["delivered"], item["refused"], item["not_sent"])
         table.add_row(
             str(item["attempt"]),
-            _moment(item["started_at"]),
+            moment(item["started_at"]),
             *map(str, numbers),
             item["kind"],
             escape(item["detail"]),
@@ -156,8 +156,3 @@ def _history(attempts: list[dict[str, Any]]) -> Table:
 
 def _coloured(state: str) -> str:
     return f"[{_COLOURS.get(state, 'default')}]{escape(state)}[/]"
-
-
-def _moment(iso: str | None) -> str:
-    """Return a time in UTC, to the second."""
-    return iso[:19].replace("T", " ") if iso else ""

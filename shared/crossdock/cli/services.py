@@ -7,7 +7,7 @@ module of its own this file is the command line without the rest, which starts f
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,7 +18,7 @@ from crossdock.settings import MOST_WORKERS, Settings, from_environment
 
 _PLAIN = {
     "router": ("receiver.router_main", "Evaluate the rules on parcels and schedule deliveries."),
-    "tester": ("tester.__main__", "Check targets on demand."),
+    "tester": ("tester.__main__", "Check targets, by the clock and on demand."),
     "config-api": ("config_api.__main__", "Serve configuration, ledger and REST."),
 }
 
@@ -53,6 +53,10 @@ def dispatcher(
         list[str] | None,
         typer.Option(help="Serve targets of this protocol; repeatable, all if left out."),
     ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="Only check this target, from here; 0 if all is well."),
+    ] = None,
 ) -> None:
     """Deliver parcels to targets."""
     known = sorted(importlib.import_module("crossdock.protocols").ADAPTERS)
@@ -61,7 +65,26 @@ def dispatcher(
         raise typer.BadParameter(
             f"{', '.join(unknown)}: the protocols are {', '.join(known)}", param_hint="--protocol"
         )
+    if check is not None:
+        _check(check, tuple(protocol or known))
     _run("dispatcher.__main__", tuple(protocol or known))
+
+
+def _check(target: str, protocols: Sequence[str]) -> NoReturn:
+    """Check a target as the dispatcher here sees it, print the stages, and end the command."""
+    settings = settings_or_exit()
+    try:
+        checked = importlib.import_module("dispatcher.check").check(settings, protocols, target)
+    except (CrossdockError, OSError) as error:
+        typer.echo(f"crossdock: {error}", err=True)
+        sys.exit(1)
+    if checked.from_copy:
+        words = f"config-api does not answer: by the copy of revision {checked.revision} here"
+        typer.echo(words, err=True)
+    stages = [stage.model_dump(mode="json") for stage in checked.report.stages]
+    show = importlib.import_module("crossdock.cli.check").show
+    show(target, green=checked.report.green, stages=stages)
+    sys.exit(0 if checked.report.green else 1)
 
 
 def _command(module: str) -> Callable[[], None]:

@@ -91,14 +91,8 @@ class ConfigClient:
         self._on_change(self.gateway, revision)
 
     def _load_copy(self) -> None:
-        try:
-            published = ConfigPublished.model_validate_json(self._copy.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError):
-            log.warning("config.copy_unreadable", path=str(self._copy))
-            return
-        if published.document is not None:
+        published = read_copy(self._copy)
+        if published is not None and published.document is not None:
             self._apply(published.document, published.revision)
 
     def _save_copy(self, published: ConfigPublished) -> None:
@@ -110,3 +104,24 @@ class ConfigClient:
             temporary.replace(self._copy)
         except OSError as error:
             log.warning("config.copy_not_saved", path=str(self._copy), reason=error.strerror)
+
+
+def fetch(bus: Bus, service: str) -> ConfigPublished | None:
+    """Return the configuration in force, None if nobody answers."""
+    question = ConfigRequested(service=service)
+    try:
+        answer = bus.request(CONFIG, question, timeout=_ANSWER_SECONDS)
+    except BusError:
+        return None
+    return answer if isinstance(answer, ConfigPublished) else None
+
+
+def read_copy(copy: Path) -> ConfigPublished | None:
+    """Return the configuration that a service kept on disk, None if there is none to be read."""
+    try:
+        return ConfigPublished.model_validate_json(copy.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        log.warning("config.copy_unreadable", path=str(copy))
+        return None

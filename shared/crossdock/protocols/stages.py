@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from crossdock.model import CheckReport, CheckStage
 
@@ -19,7 +20,15 @@ class StageSkipped(Exception):  # noqa: N818 — reads as what happened
     """Raised by a stage that says nothing for or against the target here, and why."""
 
 
-Stage = tuple[str, Callable[[], str]]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a stage found, in words and, where it saw the peer's certificate, for machines."""
+
+    detail: str
+    certificate_days: int | None = None
+
+
+Stage = tuple[str, Callable[[], str | Found]]
 """A name, and what to do: it returns what was found, or raises ``StageFailed`` or ``StageSkipped``."""
 
 
@@ -34,17 +43,21 @@ def run_stages(stages: Sequence[Stage]) -> CheckReport:
     return CheckReport(stages=tuple(report))
 
 
-def _run(name: str, run: Callable[[], str]) -> CheckStage:
+def _run(name: str, run: Callable[[], str | Found]) -> CheckStage:
     started = time.perf_counter()
     stage = _judged(name, run)
     spent = round((time.perf_counter() - started) * 1000, 3)
     return stage.model_copy(update={"milliseconds": spent})
 
 
-def _judged(name: str, run: Callable[[], str]) -> CheckStage:
+def _judged(name: str, run: Callable[[], str | Found]) -> CheckStage:
     try:
-        return CheckStage(name=name, state="ok", detail=run())
+        found = run()
     except StageSkipped as skipped:
         return CheckStage(name=name, state="skipped", detail=str(skipped))
     except StageFailed as failed:
         return CheckStage(name=name, state="failed", detail=failed.detail, advice=failed.advice)
+    if isinstance(found, str):
+        found = Found(found)
+    days = found.certificate_days
+    return CheckStage(name=name, state="ok", detail=found.detail, certificate_days=days)

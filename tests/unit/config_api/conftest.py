@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.database import Database
 from config_api.ledger import Ledger
@@ -83,6 +84,7 @@ class Start:
         parts = Parts(
             configuration=Configuration(database, self._bus),
             records=records,
+            checks=CheckRecords(database),
             bus=self._bus,
             health=health,
             neighbours=Neighbours(self._run, requires),

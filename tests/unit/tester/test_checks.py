@@ -1,62 +1,73 @@
 """Checks end in time and say what is wrong, whatever the target does."""
 
-import socket
-from collections.abc import Iterator
+import threading
 
-import pytest
-
-from crossdock.messages import CheckRequested
-from tester.checks import Checks
+from crossdock.config.snapshot import parse_object
+from crossdock.messages import CheckFinished, CheckRequested
+from tester.checks import Checks, fingerprint
+from tester.on_demand import OnDemand
 from waiting import until
 
 
-@pytest.fixture
-def hanging_peer() -> Iterator[dict[str, object]]:
-    """A target's settings; the peer takes connections and says nothing until the test ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
-        yield {
-            "name": "hanging",
-            "type": "dicom",
-            "host": host,
-            "port": port,
-            "called_ae_title": "HANGING",
-            "timeout": 3,
-        }
+def on_demand(checks: Checks | None = None) -> tuple[OnDemand, list[CheckFinished]]:
+    told: list[CheckFinished] = []
+    return OnDemand(checks or Checks(), told.append), told
 
 
 def test_a_folder_that_is_there_is_green(tmp_path):
     target = {"name": "research", "type": "folder", "path": str(tmp_path)}
-    finished = Checks().respond(CheckRequested(target=target))
+    answers, told = on_demand()
+    finished = answers.respond(CheckRequested(target=target))
     assert finished.report.green, finished.report
     assert finished.target == "research"
     assert list(tmp_path.iterdir()) == []
+    assert told == []
+
+
+def test_what_is_found_about_a_saved_target_is_told(tmp_path):
+    target = {"name": "research", "type": "folder", "path": str(tmp_path)}
+    answers, told = on_demand()
+    finished = answers.respond(CheckRequested(target=target, saved=True))
+    assert told == [finished]
+    assert finished.protocol == "folder"
+    assert finished.settings == fingerprint(parse_object("targets", target))
 
 
 def test_a_peer_that_hangs_is_reported_at_the_deadline(hanging_peer):
-    finished = Checks(deadline=0.2).respond(CheckRequested(target=hanging_peer))
+    answers, _ = on_demand(Checks(deadline=0.2))
+    finished = answers.respond(CheckRequested(target=hanging_peer))
     assert [(stage.name, stage.state) for stage in finished.report.stages] == [
         ("timeout", "failed")
     ]
     assert finished.report.stages[0].advice
 
 
+def test_whoever_asks_for_what_is_under_way_joins_it(hanging_peer):
+    answers, _ = on_demand(Checks(deadline=0.1, threads=1))
+    for _ in range(5):
+        finished = answers.respond(CheckRequested(target=hanging_peer))
+        assert finished.report.stages[0].name == "timeout"
+    assert [each.name for each in threading.enumerate()].count("check hanging") == 1
+
+
 def test_hanging_checks_do_not_pile_up(hanging_peer):
-    checks = Checks(deadline=0.2, threads=2)
-    for _ in range(2):
-        checks.respond(CheckRequested(target=hanging_peer))
-    refused = checks.respond(CheckRequested(target=hanging_peer))
+    answers, told = on_demand(Checks(deadline=0.1, threads=2))
+    for name in ("a", "b"):
+        answers.respond(CheckRequested(target={**hanging_peer, "name": name}))
+    refused = answers.respond(CheckRequested(target=hanging_peer, saved=True))
     assert refused.report.stages[0].detail == "too many checks hang"
+    assert told == []
 
     def free() -> bool:
-        again = checks.respond(CheckRequested(target=hanging_peer))
+        again = answers.respond(CheckRequested(target=hanging_peer))
         return again.report.stages[0].name != "start"
 
     until(free, timeout=30)
 
 
 def test_settings_that_are_wrong_are_a_failed_stage():
-    finished = Checks().respond(CheckRequested(target={"name": "x", "type": "fax"}))
+    answers, _ = on_demand()
+    finished = answers.respond(CheckRequested(target={"name": "x", "type": "fax"}))
     assert finished.report.stages[0].name == "settings"
     assert "type" in finished.report.stages[0].detail
     assert not finished.report.green

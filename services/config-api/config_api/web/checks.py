@@ -1,12 +1,13 @@
-"""Checks of targets, saved or not: the tester does them."""
+"""Checks of targets, saved or not, which the tester makes; and what earlier ones found."""
 
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
-from config_api.answers import CheckAnswer
+from config_api.answers import CheckAnswer, Listing, StandingAnswer
+from config_api.checks import KEPT
 from config_api.kept import with_secrets_of
 from config_api.web.body import JsonObject, described
 from config_api.web.objects import Name
@@ -14,6 +15,7 @@ from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
 from crossdock.bus.topology import CHECKS
 from crossdock.config.snapshot import parse_object
+from crossdock.config.targets import Target
 from crossdock.errors import NoReply
 from crossdock.messages import CheckFinished, CheckRequested
 
@@ -21,19 +23,27 @@ from crossdock.messages import CheckFinished, CheckRequested
 _TIMEOUT_SECONDS = 30.0
 _AT_ONCE = 8  # a check of a hanging target must not use up the threads that serve everyone
 
+Limit = Annotated[int, Query(ge=1, le=KEPT, description="How many checks.")]
+
 _EXAMPLE = {"type": "dicom", "host": "pacs.example", "port": 104, "called_ae_title": "ARCHIVE"}
 
 
 def router(parts: Parts) -> APIRouter:
-    """Return the routes that check a saved target and settings not saved yet."""
+    """Return the routes that check a target, and tell what earlier checks found."""
     routes = APIRouter(tags=["checks"])
+    _checking(routes, parts)
+    _recorded(routes, parts)
+    return routes
+
+
+def _checking(routes: APIRouter, parts: Parts) -> None:
     free = BoundedSemaphore(_AT_ONCE)
 
-    def check(target: dict[str, Any]) -> CheckAnswer:
+    def check(target: dict[str, Any], *, saved: bool) -> CheckAnswer:
         if not free.acquire(blocking=False):
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many checks run; try again.")
         try:
-            return _check(parts, target)
+            return _check(parts, CheckRequested(target=target, saved=saved))
         finally:
             free.release()
 
@@ -44,10 +54,7 @@ def router(parts: Parts) -> APIRouter:
         operation_id="check_target",
     )
     def check_saved(name: Name) -> CheckAnswer:
-        target = parts.configuration.current().gateway.target(name)
-        if target is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"There is no target {name!r}.")
-        return check(target.model_dump(mode="json"))
+        return check(_target(parts, name).model_dump(mode="json"), saved=True)
 
     @routes.post(
         "/checks",
@@ -61,14 +68,42 @@ def router(parts: Parts) -> APIRouter:
         saved = parts.configuration.current().document.get("targets", ())
         old = next((item for item in saved if item["name"] == named["name"]), None)
         named = with_secrets_of(named, old)
-        return check(parse_object("targets", named).model_dump(mode="json"))
-
-    return routes
+        return check(parse_object("targets", named).model_dump(mode="json"), saved=False)
 
 
-def _check(parts: Parts, target: dict[str, Any]) -> CheckAnswer:
+def _recorded(routes: APIRouter, parts: Parts) -> None:
+    @routes.get(
+        "/checks",
+        responses=documented(),
+        summary="List the last check of each target",
+        operation_id="list_checks",
+    )
+    def index() -> Listing[StandingAnswer]:
+        configured = {target.name for target in parts.configuration.current().gateway.targets}
+        found = parts.checks.standings()
+        return Listing(items=[each for each in found if each.target in configured])
+
+    @routes.get(
+        "/targets/{name}/checks",
+        responses=documented(404),
+        summary="List the checks of a target, newest first",
+        description=f"The newest {KEPT} are kept, whether made by the clock or on demand.",
+        operation_id="list_checks_of_target",
+    )
+    def of_target(name: Name, limit: Limit = KEPT) -> Listing[CheckAnswer]:
+        return Listing(items=parts.checks.history(_target(parts, name).name, limit))
+
+
+def _target(parts: Parts, name: str) -> Target:
+    target = parts.configuration.current().gateway.target(name)
+    if target is None:
+        raise Refusal(HTTPStatus.NOT_FOUND, f"There is no target {name!r}.")
+    return target
+
+
+def _check(parts: Parts, question: CheckRequested) -> CheckAnswer:
     try:
-        answer = parts.bus.request(CHECKS, CheckRequested(target=target), timeout=_TIMEOUT_SECONDS)
+        answer = parts.bus.request(CHECKS, question, timeout=_TIMEOUT_SECONDS)
     except NoReply:
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE, "The tester does not answer: is it running?"
@@ -76,4 +111,10 @@ def _check(parts: Parts, target: dict[str, Any]) -> CheckAnswer:
     if not isinstance(answer, CheckFinished):
         raise TypeError(f"the tester answered {answer.type}")
     report = answer.report
-    return CheckAnswer(target=answer.target, green=report.green, report=report, at=answer.at)
+    return CheckAnswer(
+        target=answer.target,
+        green=report.green,
+        report=report,
+        at=answer.at,
+        seconds=answer.seconds,
+    )

@@ -72,6 +72,7 @@ def _from_database(parts: Parts) -> dict[str, Any]:
         "counts": _by_state(parts.records.counts()),
         "deliveries": parts.records.deliveries(_PAGE),
         "held": parts.records.parcels(_PAGE, state=ParcelState.HELD.value),
+        "checks": {each.target: each for each in parts.checks.standings()},
     }
 
 
@@ -82,6 +83,7 @@ def _from_nothing() -> dict[str, Any]:
         "counts": _by_state({}),
         "deliveries": [],
         "held": [],
+        "checks": {},
     }
 
 

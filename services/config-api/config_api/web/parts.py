@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.readiness import Neighbours
 from config_api.records import Records
@@ -17,6 +18,7 @@ class Parts:
 
     configuration: Configuration
     records: Records
+    checks: CheckRecords
     bus: Bus
     health: Health
     neighbours: Neighbours

@@ -2,7 +2,8 @@
 
 A package of somebody else adds a protocol with two entry points of the same name, the protocol's:
 one in ``crossdock.targets`` for the settings (a ``TargetBase``) and one in ``crossdock.adapters``
-for the ``Adapter``.
+for the ``Adapter``. The two are in modules of their own, and that of the settings imports none of
+``crossdock.protocols``: config-api needs no adapter. ``tests/plugins/vault`` is an example.
 """
 
 import re

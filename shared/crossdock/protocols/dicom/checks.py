@@ -22,7 +22,7 @@ from crossdock.protocols.dicom.offering import Proposal
 from crossdock.protocols.dicom.probe import answers_in_plain, answers_in_tls
 from crossdock.protocols.dicom.routes import route_of, sends_back
 from crossdock.protocols.dicom.sender import scu_of
-from crossdock.protocols.stages import Stage, StageFailed, StageSkipped, run_stages
+from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, run_stages
 
 
 _EXPIRES_SOON = 30  # days: from then on a check says so
@@ -94,7 +94,7 @@ class _Check:
         explained(self._connect)
         return f"connected to port {self._target.port}"
 
-    def _check_tls(self) -> str:
+    def _check_tls(self) -> Found:
         try:
             explained(self._peer().secure)
         except StageFailed as failed:
@@ -104,13 +104,14 @@ class _Check:
             raise
         found = self._peer().certificate
         if found is None:
-            return self._peer().cipher
+            return Found(self._peer().cipher)
         days = found.days_left(time.time())
         hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-        return (
+        detail = (
             f"{self._peer().cipher}; certificate of {found.subject}, issued by {found.issuer},"
             f" expires in {days} days{hint}"
         )
+        return Found(detail, days)
 
     def _speaks_plain(self) -> bool:
         return answers_in_plain(self._target, self._route)

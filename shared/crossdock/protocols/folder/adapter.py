@@ -9,7 +9,8 @@ import hashlib
 import itertools
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from crossdock.config.targets import FolderTarget
@@ -23,6 +24,8 @@ from crossdock.protocols.folder.failures import (
     of_instance,
     of_target,
 )
+from crossdock.protocols.folder.in_order import in_order
+from crossdock.protocols.folder.owner import Owner, find_owner
 from crossdock.protocols.payload import Payload, SpoolUnreadable
 from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.stages import StageFailed, run_stages
@@ -30,6 +33,7 @@ from crossdock.protocols.stages import StageFailed, run_stages
 
 _COMPLETE_MODE = 0o640
 _GIGABYTE = 10**9
+_AT_ONCE = 4  # instances under way: their syncs share the file system's journal
 
 
 class FolderAdapter(Adapter):
@@ -42,24 +46,31 @@ class FolderAdapter(Adapter):
     def __init__(self, target: FolderTarget) -> None:
         self._target = target
         self._descriptor = -1
+        self._opening = threading.Lock()
+        self._entered: set[PurePosixPath] = set()
+        self._owner: Owner | None = None
+        self._sending: Generator[InstanceOutcome, None, None] | None = None
         self._places = Places(target)
 
     def check(self) -> CheckReport:
-        """See ``Adapter.check``; the stages are exists, write and space."""
+        """See ``Adapter.check``; the stages are exists, owner if one is set, write and space."""
+        owner = (("owner", self._check_owner),) if self._target.owner else ()
         return run_stages(
             (
                 ("exists", self._check_exists),
+                *owner,
                 ("write", self._check_write),
                 ("space", self._check_space),
             )
         )
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
-        """See ``Adapter.send``."""
+        """See ``Adapter.send``. A few instances are under way at once."""
         # Whatever is mounted at the path now, not what was there at the delivery before.
         self.close()
-        for outgoing in instances:
-            yield self._send(outgoing)
+        self._entered.clear()
+        self._sending = in_order(self._send, instances, _AT_ONCE)
+        return self._sending
 
     def finish(self, instances: Sequence[Outgoing]) -> None:
         """Write the ``.complete`` marker into each directory that the delivery has files in."""
@@ -80,11 +91,16 @@ class FolderAdapter(Adapter):
             raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
 
     def close(self) -> None:
-        """Let go of the directory and of what is known of a delivery."""
-        self._places = Places(self._target)
+        """Let go of the directory, once what is under way has ended."""
+        self._stop()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _stop(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.close()
 
     def _base(self) -> int:
         """Open the target's own directory; it is never made, or an unmounted share would fill up.
@@ -92,13 +108,40 @@ class FolderAdapter(Adapter):
         Raises:
             OSError: it is not there.
         """
-        if self._descriptor < 0:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            self._descriptor = os.open(self._target.path, flags)
-        return self._descriptor
+        with self._opening:
+            if self._descriptor < 0:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                self._descriptor = os.open(self._target.path, flags)
+            return self._descriptor
 
     def _enter(self, parent: PurePosixPath) -> int:
-        return files.enter(self._base(), parent.parts, int(self._target.directory_mode, 8))
+        """Open a directory below the target's own.
+
+        Only one thread makes it, so that no other relies on a name that is not durable yet.
+        """
+        base = self._base()
+        if parent in self._entered:
+            return files.enter(base, parent.parts, self._dress_directory)
+        with self._opening:
+            descriptor = files.enter(base, parent.parts, self._dress_directory)
+            self._entered.add(parent)
+            return descriptor
+
+    def _dress_directory(self, descriptor: int) -> None:
+        """Set the mode of a directory that was made, and its owner last: then it is not ours."""
+        os.fchmod(descriptor, int(self._target.directory_mode, 8))  # mkdir's is cut by the umask
+        self._give(descriptor)
+
+    def _dress_file(self, descriptor: int) -> None:
+        """Set the mode and the owner of a file, and make it durable."""
+        os.fchmod(descriptor, int(self._target.file_mode, 8))
+        self._give(descriptor)
+        os.fsync(descriptor)
+
+    def _give(self, descriptor: int) -> None:
+        if self._target.owner:
+            self._owner = self._owner or find_owner(self._target.owner)
+            self._owner.give(descriptor)
 
     def _send(self, outgoing: Outgoing) -> InstanceOutcome:
         try:
@@ -139,8 +182,7 @@ class FolderAdapter(Adapter):
             with files.opened(files.create(directory, temporary)) as file:
                 files.write(file, payload.meta)
                 files.copy(payload.file, payload.offset, file)
-                os.fchmod(file, int(self._target.file_mode, 8))
-                os.fsync(file)
+                self._dress_file(file)
             free: str | None = name
             while free is not None and not files.give_name(directory, temporary, free):
                 free = self._free_name(directory, PurePosixPath(name), payload)
@@ -160,16 +202,24 @@ class FolderAdapter(Adapter):
     def _complete(self, directory: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with files.opened(os.open(COMPLETE, flags, _COMPLETE_MODE, dir_fd=directory)) as marker:
-            os.fchmod(marker, int(self._target.file_mode, 8))
-            os.fsync(marker)
+            self._dress_file(marker)
         files.sync_names(directory)
 
     def _check_exists(self) -> str:
         try:
             self._base()
         except OSError as error:
-            raise _stage_failed(error, self._target.path) from error
+            raise _stage_failed(failure(error, self._target.path)) from error
         return f"{self._target.path} is a directory"
+
+    def _check_owner(self) -> str:
+        try:
+            owner = find_owner(self._target.owner)
+        except DeliveryError as error:
+            raise _stage_failed(error) from error
+        parts = (("user", owner.user), ("group", owner.group))
+        numbers = (f"{name} {number}" for name, number in parts if number >= 0)
+        return f"{owner.words} is {' and '.join(numbers)}"
 
     def _check_write(self) -> str:
         """Write, name and remove a file, as sending does."""
@@ -178,16 +228,18 @@ class FolderAdapter(Adapter):
         try:
             with files.opened(files.create(base, f"{probe}.part")) as file:
                 files.write(file, b"check")
-                os.fchmod(file, int(self._target.file_mode, 8))
-                os.fsync(file)
+                self._dress_file(file)
             files.give_name(base, f"{probe}.part", probe)
         except OSError as error:
-            raise _stage_failed(error, self._target.path) from error
+            raise _stage_failed(failure(error, self._target.path)) from error
+        except DeliveryError as error:
+            raise _stage_failed(error) from error
         finally:
             for name in (probe, f"{probe}.part"):
                 with contextlib.suppress(OSError):  # the first failure is what counts
                     files.remove(base, name)
-        return "a file could be written, named and removed"
+        given = f", given to {self._target.owner}" if self._target.owner else ""
+        return f"a file could be written{given}, named and removed"
 
     def _check_space(self) -> str:
         statistics = os.fstatvfs(self._base())
@@ -197,8 +249,8 @@ class FolderAdapter(Adapter):
         return f"{free / _GIGABYTE:.1f} GB free"
 
 
-def _stage_failed(error: OSError, path: str) -> StageFailed:
-    detail, _, advice = failure(error, path).detail.partition("; ")
+def _stage_failed(error: DeliveryError) -> StageFailed:
+    detail, _, advice = error.detail.partition("; ")
     return StageFailed(detail, advice)
 
 

@@ -7,7 +7,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from crossdock.dicom.part10 import parse_file_meta
 from crossdock.errors import DicomError
@@ -20,6 +21,7 @@ _LONGEST_META = 64 * 1024
 _COPY_AT_ONCE = 1 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNBLOCKED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would block
+_renaming = threading.Lock()
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
@@ -32,23 +34,32 @@ def opened(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def enter(base: int, components: Sequence[str], mode: int) -> int:
-    """Open a directory below ``base``, making it and what lies between with ``mode``, durably."""
+def enter(base: int, components: Sequence[str], made: Callable[[int], None]) -> int:
+    """Open a directory below ``base``, making it and what lies between, durably.
+
+    Each one that had to be made is given to ``made`` before others can rely on it.
+    """
     descriptor = os.dup(base)
     for component in components:
         with opened(descriptor):
-            descriptor = _enter_one(descriptor, component, mode)
+            descriptor = _enter_one(descriptor, component, made)
     return descriptor
 
 
-def _enter_one(parent: int, name: str, mode: int) -> int:
+def _enter_one(parent: int, name: str, made: Callable[[int], None]) -> int:
     with contextlib.suppress(FileNotFoundError):
         return os.open(name, _DIRECTORY, dir_fd=parent)
     with contextlib.suppress(FileExistsError):  # another worker was as fast
         os.mkdir(name, dir_fd=parent)
         descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
-        os.fchmod(descriptor, mode)  # mkdir's own mode is cut by the umask
-        sync_names(parent)
+        try:
+            made(descriptor)
+            sync_names(parent)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):  # somebody has put something there
+                os.rmdir(name, dir_fd=parent)
+            raise
         return descriptor
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
@@ -79,7 +90,7 @@ def give_name(directory: int, temporary: str, name: str) -> bool:
     """Give a finished file its name, durably; return False if the name is taken.
 
     A hard link is taken or not, whoever else tries. File systems without them get a rename, after
-    a look.
+    a look, in which no other thread of this process comes between.
     """
     try:
         os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -88,9 +99,10 @@ def give_name(directory: int, temporary: str, name: str) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if exists(directory, name):
-            return False
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        with _renaming:
+            if exists(directory, name):
+                return False
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     else:
         os.unlink(temporary, dir_fd=directory)
     sync_names(directory)
@@ -114,6 +126,9 @@ def copy(source: int, offset: int, destination: int) -> None:
     """
     with contextlib.suppress(OSError):  # said again below by whichever side is at fault
         while copied := os.copy_file_range(source, destination, _COPY_AT_ONCE, offset):
+            offset += copied
+    with contextlib.suppress(OSError):  # the former works within one file system only
+        while copied := os.sendfile(destination, source, offset, _COPY_AT_ONCE):
             offset += copied
     while block := _read(source, offset):
         offset += write(destination, block)

@@ -4,7 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.remotes import REMOTES, Remote, make_target
+from contract.registry import REMOTES
+from contract.remotes import Remote, make_target
 from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 

@@ -1,0 +1,3 @@
+"""A protocol that somebody else brings: nothing but secrets, of which the right ones open it."""
+
+PASSWORD = "open sesame"
