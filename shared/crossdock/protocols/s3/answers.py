@@ -204,7 +204,7 @@ def no_store(target: S3Target) -> StoreFailed:
 
 def _code(answer: Mapping[str, Any]) -> str:
     """Return the error's code; empty if there is none, which a number stands for."""
-    code = str(answer.get("Error", {}).get("Code", ""))
+    code = str(answer.get("Error", {}).get("Code") or "")
     return code if _CODE.fullmatch(code) else ""
 
 

@@ -21,6 +21,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.exceptions import (
+    ConnectionError as NoConnection,
+)
 from botocore.parsers import ResponseParserError
 
 from crossdock.config.targets import S3Target
@@ -43,11 +46,13 @@ _BAD_PROFILE = (ProfileNotFound, ConfigNotFound, ConfigParseError)
 _PEER = "is the store running, and are endpoint and firewall right?"
 
 
-def translated(error: ClientError | BotoCoreError, target: S3Target) -> StoreFailed | ObjectRefused:
+def translated(
+    error: ClientError | BotoCoreError | ResponseParserError, target: S3Target
+) -> StoreFailed | ObjectRefused:
     """Return what an error of botocore says of the store, or of the one object."""
     if isinstance(error, ClientError):
         return judge(error.response, target)
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | NoConnection):
         return _of_the_way(error, target)
     if isinstance(error, _NO_CREDENTIALS):
         return StoreFailed(
@@ -75,7 +80,7 @@ def is_closed(error: BotoCoreError) -> bool:
     return isinstance(error, ConnectionClosedError) and not _is_timeout(error)
 
 
-def _of_the_way(error: HTTPClientError, target: S3Target) -> StoreFailed:
+def _of_the_way(error: HTTPClientError | NoConnection, target: S3Target) -> StoreFailed:
     """Return what is the matter between us and the store."""
     host, port = target.address
     if isinstance(error, SSLError):

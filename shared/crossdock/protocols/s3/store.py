@@ -29,6 +29,7 @@ Answer = dict[str, Any]
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _PATIENCE = (0.25, 1.0)  # seconds before a part is tried again: a whole object would begin anew
 _DICOM = "application/dicom"
+_NOT_ENCRYPTED = "not encrypted"
 
 
 class Store:
@@ -116,12 +117,13 @@ class Store:
         )
         upload = {"Key": key, "UploadId": answer.get("UploadId", "")}
         try:
-            self._verify_encryption(answer)
             self._complete(upload, self._put_parts(upload, payload, stopped), stopped)
         except BaseException:
             with suppress(ObjectRefused, StoreFailed):  # the first failure is what counts
                 self._ask("abort_multipart_upload", **upload)
             raise
+        if self._target.encryption and not answer.get("ServerSideEncryption"):
+            self._look_at_encryption(key)
 
     def _complete(
         self, upload: dict[str, str], parts: list[dict[str, object]], stopped: threading.Event
@@ -131,6 +133,17 @@ class Store:
         answer = self._ask("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
         if not answer.get("ETag"):
             raise no_store(self._target)
+
+    def _look_at_encryption(self, key: str) -> None:
+        """Find out what became of an object whose store did not say it by itself, if we may."""
+        try:
+            self._verify_encryption(self._ask("head_object", Key=key))
+        except StoreFailed as error:
+            if error.code != _NOT_ENCRYPTED:
+                return
+            with suppress(ObjectRefused, StoreFailed):  # the first failure is what counts
+                self.delete(key)
+            raise
 
     def _put_parts(
         self, upload: dict[str, str], payload: Payload, stopped: threading.Event
@@ -226,7 +239,8 @@ class Store:
         etag = str(answer.get("ETag", "")).strip('"').lower()
         if not etag:
             raise no_store(self._target)
-        by_kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+        encryption = answer.get("ServerSideEncryption") or self._target.encryption or ""
+        by_kms = str(encryption).startswith("aws:kms")
         if _MD5.fullmatch(etag) and etag != body.md5.hex() and not by_kms:
             raise ObjectRefused("ETag", "what the store has got is not what was sent")
 
@@ -238,7 +252,7 @@ class Store:
                 ErrorKind.MISCONFIGURED,
                 f"the store does not encrypt by {wanted}, and says nothing about it",
                 "have it configured there, or leave out encryption",
-                code="no encryption",
+                code=_NOT_ENCRYPTED,
             )
 
 
