@@ -14,6 +14,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
+from crossdock import __version__
 from crossdock.config.targets import S3Target
 from crossdock.dicom.tls import TlsFiles, own_client_context
 
@@ -106,7 +107,7 @@ def _config(target: S3Target) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         parameter_validation=False,
-        user_agent_extra="crossdock",
+        user_agent=f"crossdock/{__version__}",
     )
 
 
