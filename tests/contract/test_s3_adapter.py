@@ -294,6 +294,16 @@ def test_what_is_about_one_object_keeps_no_other_back(
     assert "<" not in outcomes[2].status
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_store_that_answers_no_looks_can_be_used(
+    remote: S3Remote, tmp_path: Path, status: int
+) -> None:
+    target = remote.through(lambda request: Reply(status) if request.method == "HEAD" else None)
+    outcomes = send(target, outgoing_of(make_ct(tmp_path / "ct", 2)))
+    assert all(each.confirmed for each in outcomes)
+    assert check(target).green
+
+
 def test_a_store_says_when_it_will_have_time(remote: S3Remote, tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
     soon = remote.through(lambda _request: Reply(503, "SlowDown", {"Retry-After": "7"}))

@@ -136,6 +136,8 @@ class S3Adapter(Adapter):
         if self._store().has(key):
             try:
                 self._store().delete(key)
+            except ObjectRefused:
+                return
             except StoreFailed as error:
                 if error.kind is not ErrorKind.UNAUTHORISED:
                     raise

@@ -129,6 +129,8 @@ class Check:
                     f"looking at bucket {self._target.bucket} is not permitted, and not needed"
                 ) from error
             raise StageFailed(error.found, error.advice) from error
+        except ObjectRefused as error:
+            raise StageSkipped(f"the store does not tell ({error.status})") from error
         return f"bucket {self._target.bucket} is there"
 
     def _authorise(self) -> str:

@@ -86,15 +86,17 @@ class Store:
                 return bytes(body.read(PART_SIZE))
 
     def has(self, key: str) -> bool | None:
-        """Whether there is an object of this key; None if we may not know."""
+        """Whether there is an object of this key; None if the store does not tell us."""
         try:
             self._ask("head_object", Key=key)
+        except ObjectRefused:
+            return None
         except StoreFailed as error:
             if error.code == "HTTP 404":
                 return False
-            if error.kind is ErrorKind.UNAUTHORISED:
-                return None
-            raise
+            if error.temporary:
+                raise
+            return None  # whatever it is, putting an object will tell
         return True
 
     def delete(self, key: str, version: str | None = None) -> None:
@@ -138,6 +140,8 @@ class Store:
         """Find out what became of an object whose store did not say it by itself, if we may."""
         try:
             self._verify_encryption(self._ask("head_object", Key=key))
+        except ObjectRefused:
+            return
         except StoreFailed as error:
             if error.code != _NOT_ENCRYPTED:
                 return
