@@ -12,6 +12,7 @@ from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.folder import FolderAdapter
+from crossdock.protocols.s3 import S3Adapter
 from crossdock.telemetry import raised_at
 
 
@@ -24,6 +25,7 @@ def _adapters() -> dict[str, type[Adapter]]:
         "dicom": DicomAdapter,
         "dicom+tls": DicomAdapter,
         "folder": FolderAdapter,
+        "s3": S3Adapter,
     }
     for entry in entry_points(group="crossdock.adapters"):
         try:

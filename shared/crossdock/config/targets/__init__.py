@@ -16,13 +16,19 @@ from pydantic import Field
 from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget, DicomTlsTarget, StorageScpTarget
 from crossdock.config.targets.folder import FolderTarget
+from crossdock.config.targets.s3 import S3Target
 
 
 log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+._-]{0,31}")
 
-BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, DicomTlsTarget, FolderTarget)
+BUILT_IN: tuple[type[TargetBase], ...] = (
+    DicomTarget,
+    DicomTlsTarget,
+    FolderTarget,
+    S3Target,
+)
 
 
 def type_of(model: type[TargetBase]) -> str:
@@ -66,7 +72,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | DicomTlsTarget | FolderTarget
+    Target = DicomTarget | DicomTlsTarget | FolderTarget | S3Target
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -78,6 +84,7 @@ __all__ = [
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",
+    "S3Target",
     "StorageScpTarget",
     "Target",
     "TargetBase",

@@ -1,0 +1,41 @@
+"""A study on its way into a bucket, through a whole gateway that is set up over its API."""
+
+import subprocess
+from pathlib import Path
+
+from contract.remotes import REMOTES
+from ports import free_port
+from running import running
+from servers import require
+from studies import by_uid, make_ct
+from waiting import until
+
+
+def test_a_study_arrives_in_a_bucket_that_was_configured_over_the_api(tmp_path: Path) -> None:
+    sent = make_ct(tmp_path / "study", 5)
+    port = free_port()
+    with REMOTES["s3"](tmp_path / "remote") as remote:
+        secret = remote.secrets[0]
+        settings = remote.target(name="lake").model_dump(exclude={"secret_key"}, mode="json")
+        gateway = {
+            "store_nodes": [
+                {"name": "main", "ae_title": "CROSSDOCK", "port": port, "accept": "any"}
+            ],
+            "targets": [settings | {"secret_key": secret}],
+            "rules": [{"name": "everything", "targets": ["lake"]}],
+        }
+        with running(tmp_path / "data", CROSSDOCK_LOG="debug") as crossdock:
+            assert crossdock.put_gateway(gateway).is_success
+            until(crossdock.ready, 20, "ready with the new configuration")
+            answer = crossdock.api.post("/api/v1/targets/lake/check")
+            assert answer.json()["green"], answer.text
+            command = [require("dcmsend"), "-aec", "CROSSDOCK", "-nuc", "127.0.0.1", str(port)]
+            subprocess.run([*command, *map(str, sent)], check=True, capture_output=True)
+            until(lambda: _delivered(crossdock.deliveries()), 40, "the delivery")
+        assert set(remote.received()) == set(by_uid(sent))
+        assert [path.name for path in remote.files() if path.name.startswith(".")] == [".complete"]
+        assert secret not in crossdock.log.read_text()
+
+
+def _delivered(rows: list[dict[str, object]]) -> bool:
+    return [row["state"] for row in rows] == ["delivered"]
