@@ -158,6 +158,15 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 @lru_cache(maxsize=64)
 def _client_context(files: TlsFiles, _stamp: tuple[tuple[int, ...], ...]) -> ssl.SSLContext:
+    return new_client_context(files)
+
+
+def new_client_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return a context for the connecting side that nobody else has, so that it may be changed.
+
+    Raises:
+        TlsMisconfigured: a file is missing or of no use; the message says which and why.
+    """
     context = _context(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
     context.check_hostname = files.check_hostname
     if files.ca is None:

@@ -8,6 +8,7 @@ import structlog
 from crossdock.config.targets import MODELS, TargetBase
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
+from crossdock.protocols.dicomweb import DicomwebAdapter
 from crossdock.protocols.folder import FolderAdapter
 
 
@@ -16,7 +17,11 @@ log = structlog.get_logger(__name__)
 
 def _adapters() -> dict[str, type[Any]]:
     """Return the adapter of each protocol by its name: ours, and those that other packages bring."""
-    adapters: dict[str, type[Any]] = {"dicom": DicomAdapter, "folder": FolderAdapter}
+    adapters: dict[str, type[Any]] = {
+        "dicom": DicomAdapter,
+        "dicomweb": DicomwebAdapter,
+        "folder": FolderAdapter,
+    }
     for entry in entry_points(group="crossdock.adapters"):
         if entry.name in adapters or entry.name not in MODELS:
             log.error("plugin.unusable", protocol=entry.name, reason="no settings of this name")

@@ -13,12 +13,13 @@ from pydantic import Field
 
 from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget
+from crossdock.config.targets.dicomweb import DicomwebTarget
 from crossdock.config.targets.folder import FolderTarget
 
 
 log = structlog.get_logger(__name__)
 
-BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, FolderTarget)
+BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, DicomwebTarget, FolderTarget)
 
 
 def type_of(model: type[TargetBase]) -> str:
@@ -57,7 +58,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | FolderTarget
+    Target = DicomTarget | DicomwebTarget | FolderTarget
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -65,6 +66,7 @@ else:
 __all__ = [
     "MODELS",
     "DicomTarget",
+    "DicomwebTarget",
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",
