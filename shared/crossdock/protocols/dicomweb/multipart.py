@@ -47,7 +47,6 @@ class Multipart:
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
         self._boundary = f"crossdock-{secrets.token_hex(16)}"
-        self._head = f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         self._end = f"--{self._boundary}--\r\n".encode()
 
     @property
@@ -58,8 +57,8 @@ class Multipart:
     @property
     def length(self) -> int:
         """Bytes of the whole body."""
-        around = len(self._head) + len(b"\r\n")
-        return sum(part.size + around for part in self._parts) + len(self._end)
+        around = sum(len(self._head(part)) + len(b"\r\n") for part in self._parts)
+        return around + sum(part.size for part in self._parts) + len(self._end)
 
     def blocks(self, go_on: Callable[[], None]) -> Iterator[bytes]:
         """Yield the body; ``go_on`` is called before each block and may raise to stop.
@@ -75,12 +74,19 @@ class Multipart:
         go_on()
         yield self._end
 
+    def _head(self, part: Part) -> bytes:
+        """Return what comes before a part; one that knows its length need not be searched."""
+        return (
+            f"--{self._boundary}\r\nContent-Type: application/dicom\r\n"
+            f"Content-Length: {part.size}\r\n\r\n"
+        ).encode()
+
     def _blocks_of(self, part: Part, go_on: Callable[[], None]) -> Iterator[bytes]:
         with Payload(part.outgoing) as payload:
             if payload.size != part.size:
                 raise SpoolUnreadable("it is not as long as it was")
             position = 0
-            pending = self._head
+            pending = self._head(part)
             while position < part.size:
                 go_on()
                 block = payload.pread(_BLOCK, position)
