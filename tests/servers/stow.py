@@ -77,6 +77,18 @@ class StowServer:
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}{ROOT}"
 
+    def first_answer(self, asked: Asked) -> Reply | None:
+        """What is answered before the body is read, None to read it and to do what is asked."""
+        self.asked.append(asked)
+        if not self.login(asked.headers.get("authorization", "")):
+            return Reply(401, headers={"WWW-Authenticate": 'Basic realm="test"'})
+        said = self.early(asked)
+        return said or (None if asked.path.startswith(ROOT + "/") else Reply(404))
+
+    def answer(self, asked: Asked, body: bytes) -> Reply:
+        """Do what is asked (PS3.18 10.5, 10.6)."""
+        return self._query(asked) if asked.method == "GET" else self._store(asked, body)
+
     def stored(self) -> list[Asked]:
         """The requests that brought instances."""
         return [asked for asked in self.asked if asked.instances]
@@ -106,6 +118,37 @@ class StowServer:
                 failed.append({**item, "00081197": {"vr": "US", "Value": [reason]}})
         sequences = {"00081199": stored, "00081198": failed}
         return {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
+
+    def _store(self, asked: Asked, body: bytes) -> Reply:
+        if not asked.path.endswith("/studies"):
+            return Reply(404)
+        parts = _parts(asked.headers.get("content-type", ""), body)
+        if parts is None:
+            return Reply(415)
+        outcomes = []
+        try:
+            for part in parts:
+                asked.instances.append(str(dcmread(DicomBytesIO(part)).SOPInstanceUID))
+            said = self.late(asked)
+            if said is not None:
+                return said
+            outcomes = [self.keep(part) for part in parts]
+        except Exception:  # noqa: BLE001 — whatever pydicom thinks of it
+            return Reply(400)
+        report = self.report(outcomes)
+        failed = sum(reason is not None for _, reason in outcomes)
+        status = 200 if not failed else 409 if failed == len(outcomes) else 202
+        if self.xml:
+            return Reply(status, _xml(report), "application/dicom+xml")
+        return _json(status, report, JSON)
+
+    def _query(self, asked: Asked) -> Reply:
+        if not self.queries:
+            return Reply(404)
+        uid = asked.query.get("SOPInstanceUID")
+        found = [each for each in list(self.instances) if uid in (None, each)]
+        items = [{"00080018": {"vr": "UI", "Value": [each]}} for each in found]
+        return _json(200, items, JSON) if items else Reply(204)
 
 
 def basic(user: str, password: str) -> Callable[[str], bool]:
@@ -216,67 +259,43 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = self._asked()
+        asked.size = int(asked.headers["content-length"])
         if asked.path == "/token" and self.token_server is not None:
-            body = self.rfile.read(int(asked.headers["content-length"]))
-            self._say(self.token_server.answer(asked, body))
+            self._say(self.token_server.answer(asked, self.rfile.read(asked.size)))
             return
-        self.dicomweb.asked.append(asked)
-        early = self._early(asked)
+        early = self.dicomweb.first_answer(asked)
         if early is not None and not early.drain:
             self._say(early)
             self.close_connection = True
             return
-        body = self.rfile.read(int(asked.headers["content-length"]))
-        asked.size = len(body)
-        self._say(early or self._store(asked, body))
+        body = self.rfile.read(asked.size)
+        self._say(early or self.dicomweb.answer(asked, body))
 
     def do_GET(self) -> None:
         asked = self._asked()
-        self.dicomweb.asked.append(asked)
-        self._say(self._early(asked) or self._query(asked))
+        self._say(self.dicomweb.first_answer(asked) or self.dicomweb.answer(asked, b""))
+
+    def do_CONNECT(self) -> None:
+        """Be a proxy: let everything through to where the request says (RFC 9110 9.3.6)."""
+        asked = self._asked()
+        refusal = self.dicomweb.first_answer(asked)
+        if refusal is not None and refusal.status != 404:
+            self._say(refusal)
+            return
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            self._say(Reply(204))
+            back = threading.Thread(target=_copy, args=(server, self.connection))
+            back.start()
+            _copy(self.connection, server)
+            back.join()
+        self.close_connection = True
 
     def _asked(self) -> Asked:
         found = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(found.query).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         return Asked(self.command, found.path, headers, query, self.number)
-
-    def _early(self, asked: Asked) -> Reply | None:
-        if not self.dicomweb.login(asked.headers.get("authorization", "")):
-            return Reply(401, headers={"WWW-Authenticate": 'Basic realm="test"'})
-        said = self.dicomweb.early(asked)
-        return said or (None if asked.path.startswith(ROOT + "/") else Reply(404))
-
-    def _store(self, asked: Asked, body: bytes) -> Reply:
-        if not asked.path.endswith("/studies"):
-            return Reply(404)
-        parts = _parts(asked.headers.get("content-type", ""), body)
-        if parts is None:
-            return Reply(415)
-        outcomes = []
-        try:
-            for part in parts:
-                asked.instances.append(str(dcmread(DicomBytesIO(part)).SOPInstanceUID))
-            said = self.dicomweb.late(asked)
-            if said is not None:
-                return said
-            outcomes = [self.dicomweb.keep(part) for part in parts]
-        except Exception:  # noqa: BLE001 — whatever pydicom thinks of it
-            return Reply(400)
-        report = self.dicomweb.report(outcomes)
-        failed = sum(reason is not None for _, reason in outcomes)
-        status = 200 if not failed else 409 if failed == len(outcomes) else 202
-        if self.dicomweb.xml:
-            return Reply(status, _xml(report), "application/dicom+xml")
-        return _json(status, report, JSON)
-
-    def _query(self, asked: Asked) -> Reply:
-        if not self.dicomweb.queries:
-            return Reply(404)
-        uid = asked.query.get("SOPInstanceUID")
-        found = [each for each in list(self.dicomweb.instances) if uid in (None, each)]
-        items = [{"00080018": {"vr": "UI", "Value": [each]}} for each in found]
-        return _json(200, items, JSON) if items else Reply(204)
 
     def _say(self, reply: Reply) -> None:
         if reply.body is None:
@@ -294,6 +313,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: Any) -> None:
         """Say nothing."""
+
+
+def _copy(source: socket.socket, destination: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            destination.sendall(data)
+    with suppress(OSError):
+        destination.shutdown(socket.SHUT_WR)
 
 
 def _json(status: int, document: Any, media_type: str = "application/json") -> Reply:
