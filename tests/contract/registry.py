@@ -2,12 +2,14 @@
 
 from contract.remotes import DicomRemote, FolderRemote, Remote
 from contract.remotes_dicom import DicomTlsRemote
+from contract.remotes_dicomweb import DicomwebRemote
 from contract.remotes_s3 import S3Remote
 
 
 REMOTES: dict[str, type[Remote]] = {
     "dicom": DicomRemote,
     "dicom+tls": DicomTlsRemote,
+    "dicomweb": DicomwebRemote,
     "folder": FolderRemote,
     "s3": S3Remote,
 }

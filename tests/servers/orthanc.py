@@ -1,4 +1,4 @@
-"""A real Orthanc of our own: private ports, private directory, no plug-ins."""
+"""A real Orthanc of our own: private ports, private directory, plug-ins only if asked for."""
 
 import json
 import subprocess
@@ -15,15 +15,23 @@ from servers import require
 from waiting import until
 
 
+PLUGINS = "/usr/share/orthanc/plugins"
 _ATTEMPTS = 5
 
 
 class Orthanc:
     """A running Orthanc, as AE title ORTHANC."""
 
-    def __init__(self, dicom_port: int, http_port: int) -> None:
+    def __init__(self, dicom_port: int, http_port: int, user: tuple[str, str] | None) -> None:
         self.dicom_port = dicom_port
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=20.0)
+        self.http_port = http_port
+        self.user = user
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", auth=user, timeout=20.0)
+
+    @property
+    def dicomweb(self) -> str:
+        """Where its DICOMweb services are, if it has them."""
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def instances(self) -> list[str]:
         """Its own identifiers of what it has."""
@@ -33,6 +41,17 @@ class Orthanc:
     def file(self, instance: str) -> bytes:
         """One of its instances as a DICOM file."""
         return self.http.get(f"/instances/{instance}/file").content
+
+    def fetch(self, instance: str, directory: Path) -> Path:
+        """Write one of its instances to a file of its own."""
+        path = directory / f"{instance}.dcm"
+        with (
+            self.http.stream("GET", f"/instances/{instance}/file") as answer,
+            path.open("wb") as to,
+        ):
+            for block in answer.iter_bytes():
+                to.write(block)
+        return path
 
     def keep(self, path: Path) -> str:
         """Give it a file over HTTP; return its own identifier of it."""
@@ -59,14 +78,17 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(directory: Path) -> Iterator[Orthanc]:
+def orthanc(
+    directory: Path, *, dicomweb: bool = False, user: tuple[str, str] | None = None
+) -> Iterator[Orthanc]:
     """Run Orthanc on free ports; it cannot bind port 0, so others are tried if that fails."""
     program = require("Orthanc")
+    plugins = [require("libOrthancDicomWeb.so", PLUGINS)] if dicomweb else []
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
-        server = Orthanc(free_port(), free_port())
+        server = Orthanc(free_port(), free_port(), user)
         configuration = directory / "orthanc.json"
-        configuration.write_text(json.dumps(_settings(directory, server)))
+        configuration.write_text(json.dumps(_settings(directory, server, plugins)))
         with (directory / "log").open("ab") as log:
             process = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log)
         try:
@@ -76,20 +98,21 @@ def orthanc(directory: Path) -> Iterator[Orthanc]:
                 return
         finally:
             server.http.close()
-            process.terminate()
+            process.kill()  # asked to end it takes seconds, and nothing of it is to be kept
             process.wait(20)
     pytest.fail("Orthanc does not start")
 
 
-def _settings(directory: Path, server: Orthanc) -> dict[str, Any]:
+def _settings(directory: Path, server: Orthanc, plugins: list[str]) -> dict[str, Any]:
     return {
         "Name": "peer",
         "StorageDirectory": str(directory / "storage"),
         "IndexDirectory": str(directory / "storage"),
-        "HttpPort": server.http.base_url.port,
+        "HttpPort": server.http_port,
         "HttpBindAddresses": ["127.0.0.1"],
         "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
+        "AuthenticationEnabled": server.user is not None,
+        "RegisteredUsers": dict([server.user] if server.user else []),
         "DicomPort": server.dicom_port,
         "DicomAet": "ORTHANC",
         "DicomCheckCalledAet": True,
@@ -97,5 +120,6 @@ def _settings(directory: Path, server: Orthanc) -> dict[str, Any]:
         "OverwriteInstances": True,
         "UnknownSopClassAccepted": True,
         "SaveJobs": False,
-        "Plugins": [],
+        "Plugins": plugins,
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }

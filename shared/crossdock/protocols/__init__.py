@@ -11,6 +11,7 @@ from crossdock.config.targets import MODELS, TargetBase
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
+from crossdock.protocols.dicomweb import DicomwebAdapter
 from crossdock.protocols.folder import FolderAdapter
 from crossdock.protocols.s3 import S3Adapter
 from crossdock.telemetry import raised_at
@@ -24,6 +25,7 @@ def _adapters() -> dict[str, type[Adapter]]:
     adapters: dict[str, type[Any]] = {
         "dicom": DicomAdapter,
         "dicom+tls": DicomAdapter,
+        "dicomweb": DicomwebAdapter,
         "folder": FolderAdapter,
         "s3": S3Adapter,
     }

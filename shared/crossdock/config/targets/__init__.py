@@ -15,6 +15,7 @@ from pydantic import Field
 
 from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget, DicomTlsTarget, StorageScpTarget
+from crossdock.config.targets.dicomweb import DicomwebTarget
 from crossdock.config.targets.folder import FolderTarget
 from crossdock.config.targets.s3 import S3Target
 
@@ -26,6 +27,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+._-]{0,31}")
 BUILT_IN: tuple[type[TargetBase], ...] = (
     DicomTarget,
     DicomTlsTarget,
+    DicomwebTarget,
     FolderTarget,
     S3Target,
 )
@@ -72,7 +74,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | DicomTlsTarget | FolderTarget | S3Target
+    Target = DicomTarget | DicomTlsTarget | DicomwebTarget | FolderTarget | S3Target
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -81,6 +83,7 @@ __all__ = [
     "MODELS",
     "DicomTarget",
     "DicomTlsTarget",
+    "DicomwebTarget",
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",

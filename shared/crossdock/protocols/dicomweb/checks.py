@@ -1,0 +1,136 @@
+"""The stages of a check of a DICOMweb server."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from crossdock.config.targets.dicomweb import DicomwebTarget
+from crossdock.dicom.tls import peer_certificate, words_of
+from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.protocols import network
+from crossdock.protocols.dicomweb.client import JSON, Client, Request, secure_context, tls_files
+from crossdock.protocols.dicomweb.failures import ADVICE, Answer, of_answer, stage_failed
+from crossdock.protocols.dicomweb.store import Store
+from crossdock.protocols.stages import Stage, StageFailed, StageSkipped
+
+
+T = TypeVar("T")
+
+_EXPIRES_SOON = 30  # days: from then on a check says so
+_QIDO = "QIDO-RS"
+_NOT_QUERIED = (400, 403, 404, 405, 410, 501)  # answers of servers that have or allow no queries
+_PORTS = {"http": 80, "https": 443}
+
+
+class Checks:
+    """Looks at a server step by step. ``close`` ends the connection that it opens."""
+
+    def __init__(self, target: DicomwebTarget, client: Client) -> None:
+        self._target = target
+        self._client = client
+        self._socket: socket.socket | None = None
+        address = target.address
+        self._server = (address.hostname or "", address.port or _PORTS[address.scheme])
+        proxy = target.proxy
+        self._place = self._server if proxy is None else (proxy.host, proxy.port)
+
+    def stages(self) -> list[Stage]:
+        """Return the stages in their order."""
+        secure = self._target.address.scheme == "https"
+        return [
+            ("resolve", lambda: network.resolve(*self._place)),
+            ("ping", lambda: network.ping(*self._place)),
+            ("connect", self._connect),
+            *([("tls", self._secure)] if secure else []),
+            ("authenticate", self._authenticate),
+            *([("authorise", self._authorise)] if self._target.stores else []),
+            ("round trip", self._round_trip),
+        ]
+
+    def close(self) -> None:
+        """Close the connection."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _connect(self) -> str:
+        try:
+            self._socket = socket.create_connection(self._place, self._target.connect_timeout)
+        except OSError as error:
+            words = "no connection in time" if isinstance(error, TimeoutError) else error.strerror
+            detail = f"port {self._place[1]}: {(words or str(error)).lower()}"
+            raise StageFailed(detail, ADVICE[ErrorKind.UNREACHABLE]) from error
+        to = "connected to the proxy's port" if self._target.proxy else "connected to port"
+        return f"{to} {self._place[1]}"
+
+    def _secure(self) -> str:
+        """Shake hands as requests do, and look at the certificate."""
+        if self._target.proxy is not None:
+            raise StageSkipped("through the proxy: the next stage tells")
+        context = explained(lambda: secure_context(tls_files(self._target)))
+        assert self._socket is not None  # noqa: S101 — the stage before made it
+        try:
+            secured = context.wrap_socket(self._socket, server_hostname=self._server[0])
+        except ssl.SSLError as error:
+            advice = "compare ca, certificate, host name and TLS version with the server's settings"
+            raise StageFailed(words_of(error), advice) from error
+        except OSError as error:
+            words = "no handshake in time" if isinstance(error, TimeoutError) else "connection lost"
+            raise StageFailed(words, ADVICE[ErrorKind.UNREACHABLE]) from error
+        self._socket = secured
+        return _of_certificate(secured)
+
+    def _authenticate(self) -> str:
+        self.close()
+        answer = explained(self._query)
+        failure = None if answer.status in _NOT_QUERIED else of_answer(answer, _QIDO)
+        if failure is not None:
+            raise stage_failed(failure)
+        return f"{self._client.login.words}: the server answers"
+
+    def _authorise(self) -> str:
+        """Ask to store nothing at all, which needs the right to store."""
+        answer = explained(lambda: Store(self._target, self._client).post([]))
+        if answer.status == 415 or answer.status >= 500:  # noqa: PLR2004 — RFC 9110 15.5.16, 15.6
+            raise StageSkipped(f"{answer.words} to an empty request, which may mean nothing")
+        return f"storing is allowed: {answer.words} to an empty request"
+
+    def _round_trip(self) -> str:
+        """Ask for one study; a server that only stores need not know how to answer."""
+        answer = explained(self._query)
+        if answer.good:
+            return f"answered a query with {answer.words}"
+        if self._target.direction == "store" and answer.status in _NOT_QUERIED:
+            raise StageSkipped(f"it answers no queries ({answer.words}); storing may work")
+        failure = of_answer(answer, _QIDO)
+        if failure is not None:
+            raise stage_failed(failure)
+        raise StageFailed(f"{_QIDO}: {answer.words}", ADVICE[ErrorKind.UNEXPECTED])
+
+    def _query(self) -> Answer:
+        url = self._target.resource(self._target.qido_prefix, "studies")
+        return self._client.request(Request("GET", f"{url}?limit=1", accept=JSON))
+
+
+def explained(call: Callable[[], T]) -> T:
+    """Call, and turn what is wrong with the target into a failed stage."""
+    try:
+        return call()
+    except DeliveryError as error:
+        raise stage_failed(error) from error
+
+
+def _of_certificate(sock: ssl.SSLSocket) -> str:
+    cipher = sock.cipher()
+    spoken = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
+    found = peer_certificate(sock)
+    if found is None:
+        return spoken
+    days = found.days_left(time.time())
+    hint = ": have it renewed" if days < _EXPIRES_SOON else ""
+    return (
+        f"{spoken}; certificate of {found.subject}, issued by {found.issuer},"
+        f" expires in {days} days{hint}"
+    )
