@@ -65,7 +65,7 @@ def _attempt(
             raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:
-        _finish(adapter, routed)
+        _finish(adapter, claim, routed)
     return failure
 
 
@@ -100,13 +100,40 @@ def in_turn(missing: list[Outgoing], setbacks: int) -> list[Outgoing]:
     return missing[start:] + missing[:start]
 
 
-def _finish(adapter: Adapter, routed: list[Outgoing]) -> None:
+def _finish(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
     try:
         adapter.finish(routed)
+        _once(adapter, claim, routed)
     except DeliveryError:
+        raise
+    except OSError:
         raise
     except Exception as error:  # as above
         raise _fault(error) from error
+
+
+def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
+    """Do what is done only once for a delivery, and note what came of it.
+
+    That it begins is durable before it does. So it is never done twice, and of one that we did not
+    live to see the end of it is said that it may have been done.
+    """
+    match claim.record.once:
+        case "ended":
+            return
+        case "begun":
+            remark = (
+                "what is run after a delivery was begun, and the dispatcher ended before it did: "
+                "it may have run, or in part; it is not run again"
+            )
+        case _:
+            action = adapter.afterwards(routed)
+            if action is None:
+                return
+            claim.note(once="begun")
+            claim.sync()
+            remark = action()
+    claim.note(once="ended", remark=remark)
 
 
 def _fault(error: Exception) -> DeliveryError:

@@ -9,6 +9,8 @@ from crossdock.config.targets import MODELS, TargetBase
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.folder import FolderAdapter
+from crossdock.protocols.rsync import RsyncAdapter
+from crossdock.protocols.sftp import SftpAdapter
 
 
 log = structlog.get_logger(__name__)
@@ -16,7 +18,12 @@ log = structlog.get_logger(__name__)
 
 def _adapters() -> dict[str, type[Any]]:
     """Return the adapter of each protocol by its name: ours, and those that other packages bring."""
-    adapters: dict[str, type[Any]] = {"dicom": DicomAdapter, "folder": FolderAdapter}
+    adapters: dict[str, type[Any]] = {
+        "dicom": DicomAdapter,
+        "folder": FolderAdapter,
+        "rsync": RsyncAdapter,
+        "sftp": SftpAdapter,
+    }
     for entry in entry_points(group="crossdock.adapters"):
         if entry.name in adapters or entry.name not in MODELS:
             log.error("plugin.unusable", protocol=entry.name, reason="no settings of this name")

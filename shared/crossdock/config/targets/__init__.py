@@ -14,11 +14,14 @@ from pydantic import Field
 from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget
 from crossdock.config.targets.folder import FolderTarget
+from crossdock.config.targets.rsync import RsyncTarget
+from crossdock.config.targets.sftp import SftpTarget
+from crossdock.config.targets.ssh import SshTarget
 
 
 log = structlog.get_logger(__name__)
 
-BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, FolderTarget)
+BUILT_IN: tuple[type[TargetBase], ...] = (DicomTarget, FolderTarget, RsyncTarget, SftpTarget)
 
 
 def type_of(model: type[TargetBase]) -> str:
@@ -57,7 +60,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | FolderTarget
+    Target = DicomTarget | FolderTarget | RsyncTarget | SftpTarget
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -68,6 +71,9 @@ __all__ = [
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",
+    "RsyncTarget",
+    "SftpTarget",
+    "SshTarget",
     "Target",
     "TargetBase",
 ]
