@@ -135,9 +135,6 @@ class DicomRemote(Remote):
         return dicom_target(self.stack.enter_context(scripted(statuses))), lambda _number: None
 
 
-REMOTES: dict[str, type[Remote]] = {"dicom": DicomRemote, "folder": FolderRemote}
-
-
 def make_target(document: dict[str, Any]) -> Target:
     """Return settings with a name."""
     target: Any = parse_object("targets", {"name": "remote", **document})
@@ -228,3 +225,15 @@ def speaking(answer: bytes) -> Iterator[int]:
             for connection in connections:
                 connection.close()
             thread.join()
+
+
+# What these build on is above.
+from contract.remotes_ssh import RsyncRemote, SftpRemote  # noqa: E402
+
+
+REMOTES: dict[str, type[Remote]] = {
+    "dicom": DicomRemote,
+    "folder": FolderRemote,
+    "rsync": RsyncRemote,
+    "sftp": SftpRemote,
+}

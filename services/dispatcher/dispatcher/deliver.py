@@ -4,9 +4,10 @@ The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from traceback import extract_tb
+from typing import TypeVar
 
 import structlog
 
@@ -21,6 +22,13 @@ from dispatcher.retry import Failure
 
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_INTERRUPTED = (
+    "what is run after a delivery was begun, and the dispatcher ended before it did: it may have "
+    "run, or in part; it is not run again"
+)
 
 
 class Stopped(Exception):  # noqa: N818 — reads as what happened
@@ -101,15 +109,8 @@ def in_turn(missing: list[Outgoing], setbacks: int) -> list[Outgoing]:
 
 
 def _finish(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
-    try:
-        adapter.finish(routed)
-        _once(adapter, claim, routed)
-    except DeliveryError:
-        raise
-    except OSError:
-        raise
-    except Exception as error:  # as above
-        raise _fault(error) from error
+    _faultless(lambda: adapter.finish(routed))
+    _once(adapter, claim, routed)
 
 
 def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
@@ -122,18 +123,31 @@ def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
         case "ended":
             return
         case "begun":
-            remark = (
-                "what is run after a delivery was begun, and the dispatcher ended before it did: "
-                "it may have run, or in part; it is not run again"
-            )
+            remark = _INTERRUPTED
         case _:
-            action = adapter.afterwards(routed)
+            action = _faultless(lambda: adapter.afterwards(routed))
             if action is None:
                 return
             claim.note(once="begun")
             claim.sync()
-            remark = action()
+            remark = _done(action)
     claim.note(once="ended", remark=remark)
+
+
+def _done(action: Callable[[], str]) -> str:
+    try:
+        return action()
+    except Exception as error:  # noqa: BLE001 — whatever it was, the images are there
+        return f"{_fault(error).detail}; what is run after a delivery may have run"
+
+
+def _faultless(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except DeliveryError:
+        raise
+    except Exception as error:  # as above
+        raise _fault(error) from error
 
 
 def _fault(error: Exception) -> DeliveryError:

@@ -21,9 +21,7 @@ class RsyncTarget(SshTarget):
     run_on_complete: bool = Field(
         False, description="Run a script there after each finished delivery, once."
     )
-    script: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")
-    ] = Field(
+    script: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = Field(
         "mercure_complete.sh",
         description="The script's name in the target's directory. It is given the directory that "
         "the delivery went to and the target's name.",

@@ -15,7 +15,7 @@ from crossdock.protocols.rsync.checking import session_stages
 from crossdock.protocols.rsync.failures import Ended, of_file, of_run
 from crossdock.protocols.rsync.runs import Rsync, Run, waited
 from crossdock.protocols.rsync.staging import Batch, Item, Staging, said
-from crossdock.protocols.ssh import opening_stages
+from crossdock.protocols.ssh import opening_stages, set_before
 from crossdock.protocols.ssh.openssh import OpenSsh
 from crossdock.protocols.stages import run_stages
 
@@ -100,9 +100,7 @@ class RsyncAdapter(Adapter):
         if not self._target.run_on_complete:
             return None
         folder = script.destination(self._target, self._directories(instances))
-        self._opened()
-        connection = self._connection
-        assert connection is not None
+        connection = self._opened().connection
         return lambda: script.run(self._target, connection, folder)
 
     def close(self) -> None:
@@ -231,12 +229,11 @@ class RsyncAdapter(Adapter):
 
     def _opened_still(self, ended: Ended) -> Rsync:
         """Return how to call rsync; a connection that was lost explains how the run ended."""
-        assert self._connection is not None
-        assert self._rsync is not None
-        lost = self._connection.lost() if ended.code else None
+        rsync = set_before(self._rsync)
+        lost = rsync.connection.lost() if ended.code else None
         if lost is not None:
             raise lost
-        return self._rsync
+        return rsync
 
     def _marked(self, batch: Batch) -> None:
         ended = self._ended(batch, self._opened().send(batch.directory, batch.roots()))

@@ -11,8 +11,9 @@ from crossdock.protocols.rsync.failures import Ended, of_run
 from crossdock.protocols.rsync.runs import Rsync, Run, waited
 from crossdock.protocols.rsync.script import script_path
 from crossdock.protocols.rsync.staging import Batch, Staging
-from crossdock.protocols.ssh.openssh import OpenSsh, plain_environment
-from crossdock.protocols.ssh.opening import explained
+from crossdock.protocols.ssh import explained
+from crossdock.protocols.ssh.openssh import OpenSsh
+from crossdock.protocols.ssh.programs import plain_environment
 from crossdock.protocols.stages import Stage, StageFailed
 
 

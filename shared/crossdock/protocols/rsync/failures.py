@@ -13,6 +13,8 @@ from crossdock.protocols.ssh.failures import busy, misconfigured, timed_out, unr
 _ERRNO = re.compile(r"\((\d{1,3})\)(?: \*\*\*.*)?$")
 _NOISE = ("command not found", "not found", "sftp connections only", "is your shell clean")
 _TIMEOUT = 30
+_NO_RSYNC = (2, 127)
+_BROKEN_OFF = (10, 12, 20, 255)
 _PARTIAL = (23, 24)
 """Exit codes after which some files have arrived, and others not."""
 
@@ -65,30 +67,45 @@ class Ended:
 
 def of_run(ended: Ended, target: RsyncTarget) -> DeliveryError:
     """Return why a run failed as a whole, with the connection still alive."""
-    place, path, errors = f"{target.host}:{target.port}", target.path, ended.errors()
+    place = f"{target.host}:{target.port}"
     if ended.code == _TIMEOUT:
         return timed_out(f"{place}: rsync saw nothing move for {target.timeout:g} s")
-    if any(number in _FULL for number in errors):
-        return busy(f"{path}: {os.strerror(next(n for n in errors if n in _FULL)).lower()}")
-    if _lacks_directory(ended):
-        advice = "make it on the server, or correct path; it is never made by itself"
-        return misconfigured(f"{path} is not there", advice)
-    if any(number in _DENIED for number in errors):
-        number = next(number for number in errors if number in _DENIED)
-        return misconfigured(
-            f"{path}: {os.strerror(number).lower()}", f"let {target.user} write there"
-        )
-    if errno.ENOTDIR in errors:
-        return misconfigured(f"{path} is no directory", "correct path")
-    if any(words in ended.said for words in _NOISE) or ended.code in (2, 127):
-        advice = "install rsync there, and let the account run it"
-        return misconfigured(f"{place} runs no rsync for {target.user}", advice)
-    if "ession open refused" in ended.said:
-        return busy(f"{place} lets no more sessions share a connection (MaxSessions)")
-    if ended.code in (10, 12, 20, 255):
+    failure = _of_system(ended, target) or _of_words(ended, target)
+    if failure is not None:
+        return failure
+    if ended.code in _BROKEN_OFF:
         return unreachable(f"{place}: the transfer broke off")
     detail = f"{place}: rsync ended with code {ended.code}; look at the server's log"
     return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+
+
+def _of_system(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
+    """Return what errors of the operating system there say of the target."""
+    path, errors = target.path, ended.errors()
+    for number in errors:
+        if number in _FULL:
+            return busy(f"{path}: {os.strerror(number).lower()}")
+    if _lacks_directory(ended):
+        advice = "make it on the server, or correct path; it is never made by itself"
+        return misconfigured(f"{path} is not there", advice)
+    for number in errors:
+        if number in _DENIED:
+            advice = f"let {target.user} write there"
+            return misconfigured(f"{path}: {os.strerror(number).lower()}", advice)
+    if errno.ENOTDIR in errors:
+        return misconfigured(f"{path} is no directory", "correct path")
+    return None
+
+
+def _of_words(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
+    """Return what the answer of a shell, or of sshd, says of the account."""
+    place = f"{target.host}:{target.port}"
+    if "ession open refused" in ended.said:
+        return busy(f"{place} lets no more sessions share a connection (MaxSessions)")
+    if any(words in ended.said for words in _NOISE) or ended.code in _NO_RSYNC:
+        advice = "install rsync there, and let the account run it"
+        return misconfigured(f"{place} runs no rsync for {target.user}", advice)
+    return None
 
 
 def of_file(ended: Ended, name: str, target: RsyncTarget) -> "DeliveryError | tuple[str, str]":

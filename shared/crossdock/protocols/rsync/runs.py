@@ -12,7 +12,8 @@ from typing import IO
 from crossdock.config.targets import RsyncTarget
 from crossdock.protocols.placing import COMPLETE
 from crossdock.protocols.rsync.failures import Ended
-from crossdock.protocols.ssh.openssh import OpenSsh, plain_environment, program_named
+from crossdock.protocols.ssh.openssh import OpenSsh
+from crossdock.protocols.ssh.programs import plain_environment, program_named
 
 
 PARTIAL = ".crossdock-partial"
@@ -60,7 +61,7 @@ class Rsync:
 
     def __init__(self, target: RsyncTarget, connection: OpenSsh) -> None:
         self._target = target
-        self._connection = connection
+        self.connection = connection
         self._program = program_named("rsync")
         self.syncs = True
 
@@ -104,7 +105,7 @@ class Rsync:
             "--8-bit-output",
             f"--timeout={max(1, round(self._target.timeout))}",
             "--rsh",
-            shlex.join(self._connection.sharing()[:-1]),
+            shlex.join(self.connection.sharing()[:-1]),
         ]
         return Run([*command, *arguments], directory)
 

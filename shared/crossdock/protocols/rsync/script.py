@@ -12,7 +12,9 @@ from typing import IO
 import structlog
 
 from crossdock.config.targets import RsyncTarget
-from crossdock.protocols.ssh.openssh import OpenSsh, plain_environment
+from crossdock.protocols.ssh import set_before
+from crossdock.protocols.ssh.openssh import OpenSsh
+from crossdock.protocols.ssh.programs import plain_environment
 
 
 log = structlog.get_logger(__name__)
@@ -48,8 +50,7 @@ def run(target: RsyncTarget, connection: OpenSsh, folder: str) -> str:
         env=plain_environment(),
         start_new_session=True,
     )
-    assert process.stdout is not None
-    with process.stdout as stream:
+    with set_before(process.stdout) as stream:
         said = _read(stream, target.script_seconds)
         code = _ended(process, target.script_seconds - (time.monotonic() - began))
     _log(target, code, time.monotonic() - began)

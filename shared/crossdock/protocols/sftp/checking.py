@@ -37,7 +37,6 @@ class _Findings:
 
     @property
     def _session(self) -> asyncssh.SFTPClient:
-        assert self._connection.session is not None
         return self._connection.session
 
     async def directory(self) -> str:
@@ -70,7 +69,8 @@ class _Findings:
             lacking.append("replace a file at once")
             await self._session.rename(temporary, name)
         async with self._session.open(name, "rb") as file:
-            if await file.read() != _CONTENT:
+            content: str | bytes = await file.read()
+            if content != _CONTENT:
                 detail = f"{self._target.path}: a file was read back with another content"
                 raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
         return lacking

@@ -17,7 +17,7 @@ from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError
 from crossdock.protocols.sftp.failures import SESSION_ERRORS, of_opening, of_session, words
 from crossdock.protocols.sftp.loop import Loop
-from crossdock.protocols.ssh import ALIAS, Trust, credentials_of, fingerprint, trust_of
+from crossdock.protocols.ssh import ALIAS, Trust, credentials_of, fingerprint, set_before, trust_of
 from crossdock.protocols.ssh.failures import timed_out, unreachable
 
 
@@ -32,6 +32,7 @@ _CIPHERS = (
 )
 _LOOKS = 8  # how often per timeout it is looked whether anything moves
 _KEEPALIVES = 3
+_GRACE_SECONDS = 0.1
 
 
 class _Client(asyncssh.SSHClient):
@@ -80,7 +81,12 @@ class Connection:
         self._moved = 0.0
         self._look: asyncio.TimerHandle | None = None
         self._end: DeliveryError | None = None
-        self.session: asyncssh.SFTPClient | None = None
+        self._session: asyncssh.SFTPClient | None = None
+
+    @property
+    def session(self) -> asyncssh.SFTPClient:
+        """The SFTP session of a connection that is open."""
+        return set_before(self._session)
 
     def connect(self) -> str:
         """Reach the server; see ``Opening``."""
@@ -92,7 +98,7 @@ class Connection:
         except OSError as error:
             reason = "nobody answers" if isinstance(error, TimeoutError) else words(error)
             raise unreachable(f"{target.host}:{target.port}: {reason}") from error
-        self._socket.setblocking(False)  # noqa: FBT003 — that is how it is called
+        self._socket.setblocking(False)
         return f"connected to {target.host}:{target.port}"
 
     def verify(self) -> str:
@@ -128,8 +134,8 @@ class Connection:
         try:
             return self._loop.run(step)
         except asyncssh.HostKeyNotVerifiable as error:
-            assert self._client is not None
-            seen = fingerprint(self._client.seen) if self._client.seen else "that was shown"
+            seen = set_before(self._client).seen
+            seen = fingerprint(seen) if seen else "that was shown"
             raise trust_of(self._target).refusal(seen) from error
         except SESSION_ERRORS as error:
             raise of_opening(error, self._target) from error
@@ -176,17 +182,16 @@ class Connection:
         return f"{fingerprint(client.seen)}, {trust.words}"
 
     async def _authenticate(self) -> str:
-        assert self._login is not None
-        self._ssh = await asyncio.wait_for(self._login, self._target.timeout)
+        login = set_before(self._login)
+        self._ssh = await asyncio.wait_for(login, self._target.timeout)
         start = self._ssh.start_sftp_client()
-        self.session = await asyncio.wait_for(start, self._target.timeout)
+        self._session = await asyncio.wait_for(start, self._target.timeout)
         self._moved = asyncio.get_running_loop().time()
         self._watch()
         return f"logged in as {self._target.user}"
 
     async def _guarded(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.current_task()
-        assert task is not None
+        task = set_before(asyncio.current_task())
         if self._end is not None:
             work.close()
             raise self._end
@@ -200,9 +205,13 @@ class Connection:
                 raise self._end from None
             raise
         except SESSION_ERRORS as error:
-            raise self._end or of_session(error, self._target) from error
+            raise self._ended(error) from error
         finally:
             self._running.discard(task)
+
+    def _ended(self, error: Exception) -> DeliveryError:
+        """Return what an error means; at the end of the connection, only that."""
+        return self._end or of_session(error, self._target)
 
     async def _abandon(self) -> None:
         running = [*self._running]
@@ -225,13 +234,17 @@ class Connection:
         self._fail(unreachable(f"{place}: {reason}"))
 
     def _fail(self, end: DeliveryError) -> None:
-        """End everything under way: the library leaves some of it waiting for ever."""
+        """End everything under way, a moment later: answers may have come together with the end."""
         if self._end is None:
             self._end = end
-        for task in self._running:
-            task.cancel()
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cancel)
         if self._ssh is not None:
             self._ssh.abort()
+
+    def _cancel(self) -> None:
+        """Cancel what is still under way: the library leaves some of it waiting for ever."""
+        for task in self._running:
+            task.cancel()
 
     async def _close(self) -> None:
         if self._look is not None:
@@ -239,10 +252,10 @@ class Connection:
         if self._login is not None and self._ssh is None:
             self._login.cancel()
             await asyncio.gather(self._login, return_exceptions=True)
-        if self.session is not None and self._end is None:
-            self.session.exit()
+        if self._session is not None and self._end is None:
+            self._session.exit()
         if self._ssh is not None:
-            self._ssh.abort() if self._end is not None else self._ssh.close()
+            self._ssh.close()
             with contextlib.suppress(TimeoutError, *SESSION_ERRORS):
                 await asyncio.wait_for(self._ssh.wait_closed(), self._target.connect_timeout)
         if self._socket is not None:

@@ -25,7 +25,8 @@ _GONE = (
     asyncssh.ChannelOpenError,
     OSError,
 )
-_FULL = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
+# Up to version 3 of the protocol, which nearly all speak, a full disk is only a failure.
+_FULL = (asyncssh.SFTPFailure, asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
 _NAMES = (asyncssh.SFTPBadMessage, asyncssh.SFTPInvalidFilename)
 _CODES = {
     asyncssh.FX_NO_SUCH_FILE: "SSH_FX_NO_SUCH_FILE",
@@ -46,26 +47,34 @@ class Refused(Exception):  # noqa: N818 — reads as what happened
 
 
 def of_opening(error: Exception, target: SftpTarget) -> SshFailed:
-    """Return why a connection could not be opened; host keys and refused logins come before."""
+    """Return why a connection could not be opened; a refused host key comes before."""
     place = f"{target.host}:{target.port}"
     match error:
         case TimeoutError():
             return timed_out(f"no answer from {place} within {target.timeout:g} s")
         case asyncssh.PermissionDenied():
             return unauthorised(f"permission denied for {target.user} at {place}")
+        case asyncssh.DisconnectError(code=asyncssh.DISC_TOO_MANY_CONNECTIONS):
+            return busy(f"{place} takes no more connections")
+        case _:
+            return _misfit(error, target) or unreachable(f"{place}: {words(error)}")
+
+
+def _misfit(error: Exception, target: SftpTarget) -> SshFailed | None:
+    """Return that something else is there than we need, if that is so."""
+    place = f"{target.host}:{target.port}"
+    match error:
         case asyncssh.KeyExchangeFailed():
             advice = "let the server offer algorithms that are not obsolete"
             return misconfigured(f"{place} and we have no algorithm in common", advice)
         case asyncssh.ProtocolError() | asyncssh.ProtocolNotSupported():
             advice = "compare host and port with the server's settings"
             return misconfigured(f"no SSH server answers at {place}", advice)
-        case asyncssh.DisconnectError(code=asyncssh.DISC_TOO_MANY_CONNECTIONS):
-            return busy(f"{place} takes no more connections")
         case asyncssh.SFTPError() | asyncssh.ChannelOpenError():
             advice = "let the account use SFTP on the server"
             return misconfigured(f"{place} offers no SFTP to {target.user}", advice)
         case _:
-            return unreachable(f"{place}: {words(error)}")
+            return None
 
 
 def words(error: Exception) -> str:
@@ -84,19 +93,14 @@ def of_session(error: Exception, target: SftpTarget) -> DeliveryError:
             return misconfigured(f"{path}: permission denied by the server", advice)
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
             return unreachable(f"{path}: something vanished there while we wrote")
-        case asyncssh.SFTPFailure() | asyncssh.SFTPNoSpaceOnFilesystem():
+        case _ if isinstance(error, _FULL):
             detail = f"{path}: the server failed to write; is there room, within the quota?"
-            return DeliveryError(ErrorKind.BUSY, detail, temporary=True)
-        case asyncssh.SFTPQuotaExceeded():
-            detail = f"{path}: the quota is used up; make room, or raise it"
             return DeliveryError(ErrorKind.BUSY, detail, temporary=True)
         case _ if isinstance(error, _GONE):
             return unreachable(f"{target.host}:{target.port}: {words(error)}")
-        case asyncssh.SFTPError(code=code):
-            detail = f"{path}: the server answered {_CODES.get(code, code)}; see its log"
-            return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
         case _:
-            detail = f"{path}: {type(error).__name__}; see the server's log"
+            status = _CODES.get(getattr(error, "code", -1), type(error).__name__)
+            detail = f"{path}: the server answered {status}; see its log"
             return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
 
 

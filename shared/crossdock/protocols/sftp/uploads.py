@@ -47,7 +47,6 @@ class Uploads:
     """Uploads of one delivery over an open connection."""
 
     def __init__(self, target: SftpTarget, connection: Connection) -> None:
-        assert connection.session is not None
         self._target = target
         self._connection = connection
         self._session = connection.session
@@ -181,14 +180,13 @@ class Uploads:
         file = await self._session.open(upload.temporary, _KEPT, encoding=None, block_size=0)
         begin = position - _COMPARED
         there = await file.read(_COMPARED, begin)
-        if there != upload.payload.pread(_COMPARED, begin) or size > upload.payload.size:
+        wanted: str | bytes = upload.payload.pread(_COMPARED, begin)
+        if there != wanted or size > upload.payload.size:
             await file.close()
             raise asyncssh.SFTPNoSuchFile("what is there is something else")
         return file, position
 
-    async def _blocks(
-        self, file: asyncssh.SFTPClientFile, payload: Payload, position: int
-    ) -> None:
+    async def _blocks(self, file: asyncssh.SFTPClientFile, payload: Payload, position: int) -> None:
         """Write from ``position`` on; the blocks of all files share the room in flight."""
         pending: set[asyncio.Task[None]] = set()
         failed: list[asyncio.Task[None]] = []
@@ -216,9 +214,7 @@ class Uploads:
             for task in pending:
                 task.cancel()
 
-    async def _write_block(
-        self, file: asyncssh.SFTPClientFile, data: bytes, position: int
-    ) -> None:
+    async def _write_block(self, file: asyncssh.SFTPClientFile, data: bytes, position: int) -> None:
         try:
             await file.write(data, position)
             self._connection.moved()
@@ -260,4 +256,3 @@ class Uploads:
                 with contextlib.suppress(asyncssh.SFTPNoSuchFile):
                     await self._session.remove(final)
                 await self._session.rename(temporary, final)
-

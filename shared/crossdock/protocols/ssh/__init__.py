@@ -2,7 +2,7 @@
 
 from crossdock.protocols.ssh.credentials import Credentials, credentials_of
 from crossdock.protocols.ssh.failures import SshFailed
-from crossdock.protocols.ssh.opening import Opening, opening_stages
+from crossdock.protocols.ssh.opening import Opening, explained, opening_stages, set_before
 from crossdock.protocols.ssh.trust import ALIAS, Trust, fingerprint, trust_of
 
 
@@ -13,7 +13,9 @@ __all__ = [
     "SshFailed",
     "Trust",
     "credentials_of",
+    "explained",
     "fingerprint",
     "opening_stages",
+    "set_before",
     "trust_of",
 ]

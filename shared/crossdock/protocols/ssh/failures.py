@@ -11,7 +11,7 @@ _ADVICE = {
 }
 
 
-class SshFailed(DeliveryError):
+class SshFailed(DeliveryError):  # noqa: N818 — reads as what happened
     """A connection could not be opened; ``advice`` says what to do about it."""
 
     def __init__(

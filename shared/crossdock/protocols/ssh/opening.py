@@ -51,3 +51,10 @@ def explained(call: Callable[[], T]) -> Callable[[], T]:
             raise StageFailed(found, advice or "look at the server's log") from error
 
     return run
+
+
+def set_before(value: T | None) -> T:
+    """Return what an earlier step of opening has set; the steps come in order."""
+    if value is None:
+        raise RuntimeError("a step of opening the connection was left out")
+    return value

@@ -5,7 +5,6 @@ key are in memory only: ``ssh`` reads them through descriptors of this process. 
 ends, however it ends, the connection does too.
 """
 
-import contextlib
 import os
 import re
 import shlex
@@ -13,11 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-import time
-from collections import deque
 from pathlib import Path
-from typing import IO
 
 from crossdock.config.targets.ssh import SshTarget
 from crossdock.protocols.ssh.credentials import Credentials, credentials_of
@@ -29,6 +24,8 @@ from crossdock.protocols.ssh.failures import (
     unauthorised,
     unreachable,
 )
+from crossdock.protocols.ssh.opening import set_before
+from crossdock.protocols.ssh.programs import Said, plain_environment, program_named
 from crossdock.protocols.ssh.trust import ALIAS, Trust, trust_of
 
 
@@ -37,7 +34,6 @@ ASKPASS = Path(__file__).with_name("askpass")
 # Ends ssh when our end of its standard input is closed, by whatever.
 _HOLD = '"$0" "$@" < /dev/null & exec 2>&-; read -r _; kill $! 2>&1; wait $! 2>&1'
 
-_KEPT_LINES = 200
 _END_SECONDS = 5.0
 _LONGEST_SOCKET = 80  # characters: the kernel allows 107, and ssh adds some while it makes it
 
@@ -46,7 +42,6 @@ _SEEN = re.compile(r"debug1: Server host key: (\S+ SHA256:\S+)")
 _KNOWN = re.compile(r"debug1: (SSH2_MSG_SERVICE_ACCEPT received|Authentications that can continue)")
 _LOGGED_IN = re.compile(r"^Authenticated to .* using \"([^\"]+)\"")
 _LISTENS = re.compile(r"mux listener")
-_UNRELATED = re.compile(r"debug\d:|Warning: Permanently added|OpenSSH_|@@@|Transferred:|Bytes per")
 
 _OPTIONS = {
     "AddKeysToAgent": "no",
@@ -85,7 +80,7 @@ class OpenSsh:
         self._socket = self._home / "s"
         self._descriptors: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: _Said | None = None
+        self._said: Said | None = None
         self._trust: Trust | None = None
 
     def connect(self) -> str:
@@ -93,7 +88,7 @@ class OpenSsh:
         program = program_named("ssh")
         self._trust = trust_of(self._target)
         command = ["/bin/sh", "-c", _HOLD, program, *self._arguments(self._trust)]
-        self._process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -101,21 +96,19 @@ class OpenSsh:
             env=self._environment(credentials_of(self._target)),
             start_new_session=True,  # without a terminal to ask at
         )
-        assert self._process.stderr is not None
-        self._said = _Said(self._process.stderr)
+        self._said = Said(set_before(process.stderr))
         self._wait_for(_CONNECTED, self._target.connect_timeout + 1.0)
         return f"connected to {self._place}"
 
     def verify(self) -> str:
         """Find out that the server is the right one."""
-        assert self._trust is not None
+        trust = set_before(self._trust)
         seen = self._wait_for(_SEEN, self._target.timeout)
         self._wait_for(_KNOWN, self._target.timeout)
-        if self._trust.first is not None:
-            name, *key = self._known_file().read_text(encoding="utf-8").split()
-            assert name == ALIAS
-            self._trust.remember(" ".join(key))
-        return f"{seen}, {self._trust.words}"
+        if trust.first is not None:
+            _, *key = self._known_file().read_text(encoding="utf-8").split()
+            trust.remember(" ".join(key))
+        return f"{seen}, {trust.words}"
 
     def authenticate(self) -> str:
         """Log in."""
@@ -227,101 +220,33 @@ class OpenSsh:
         Raises:
             SshFailed: it says something else instead, or nothing in time.
         """
-        assert self._said is not None
-        found = self._said.wait_for(sign, seconds)
+        said = set_before(self._said)
+        found = said.wait_for(sign, seconds)
         if found is not None:
             return found
-        if not self._said.over:
+        if not said.over:
             raise timed_out(f"no answer from {self._place} within {seconds:g} s")
-        raise self._failure()
+        raise self._failure(said)
 
-    def _failure(self) -> SshFailed:
+    def _failure(self, said: Said) -> SshFailed:
         """Return why ssh ended before it was logged in."""
-        assert self._said is not None
-        assert self._trust is not None
-        last = self._said.last_words()
+        last = said.last_words()
         if "Host key verification failed" in last:
-            return self._trust.refusal(self._said.found(_SEEN) or "that was shown")
+            return set_before(self._trust).refusal(said.found(_SEEN) or "that was shown")
         if "ermission denied" in last or "Too many authentication failures" in last:
             way = re.search(r"\(([a-z,-]+)\)", last)
             offers = f"; it takes {way.group(1)}" if way else ""
-            return unauthorised(f"permission denied for {self._target.user} at {self._place}{offers}")
+            return unauthorised(
+                f"permission denied for {self._target.user} at {self._place}{offers}"
+            )
         if "no matching" in last:
             advice = "let the server offer algorithms that are not obsolete"
             return misconfigured(f"{self._place} and we have no algorithm in common", advice)
-        if "timed out" in last and self._said.found(_CONNECTED):
+        if "timed out" in last and said.found(_CONNECTED):
             return timed_out(f"no answer from {self._place} in time")
         if "Exceeded MaxStartups" in last or "Not allowed at this time" in last:
             return busy(f"{self._place} takes no more connections")
         return unreachable(f"{self._place}: {last or 'the connection was lost'}")
-
-
-class _Said:
-    """What a program says on standard error, read as it comes so that it never has to wait."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._changed = threading.Condition()
-        self.over = False
-        self._thread = threading.Thread(target=self._read, name="ssh", daemon=True)
-        self._thread.start()
-
-    def wait_for(self, sign: re.Pattern[str], seconds: float) -> str | None:
-        """Return the part that matters of a line that comes within so many seconds, or None."""
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            while (found := self.found(sign)) is None and not self.over:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return None
-                self._changed.wait(left)
-            return found
-
-    def found(self, sign: re.Pattern[str]) -> str | None:
-        """Return the part that matters of a line that has come, or None."""
-        matches = map(sign.search, list(self._lines))
-        return next((match.group(match.lastindex or 0) for match in matches if match), None)
-
-    def last_words(self) -> str:
-        """Return the last thing said that is not about progress."""
-        told = (line for line in reversed(list(self._lines)) if not _UNRELATED.match(line))
-        return next(told, "")
-
-    def close(self) -> None:
-        """Wait until all has been read."""
-        self._thread.join(_END_SECONDS)
-        self._stream.close()
-
-    def _read(self) -> None:
-        with contextlib.suppress(ValueError):  # closed while we read
-            for line in self._stream:
-                with self._changed:
-                    self._lines.append(_printable(line.decode("utf-8", "replace")))
-                    self._changed.notify_all()
-        with self._changed:
-            self.over = True
-            self._changed.notify_all()
-
-
-def program_named(name: str) -> str:
-    """Return the path of a program on this machine.
-
-    Raises:
-        SshFailed: there is none.
-    """
-    found = shutil.which(name)
-    if found is None:
-        advice = "install it on the machine or in the image of dispatcher and tester"
-        raise misconfigured(f"the program {name} is not installed here", advice)
-    return found
-
-
-def plain_environment() -> dict[str, str]:
-    """Return an environment without anything that changes what ssh or rsync do."""
-    kept = ("PATH", "HOME", "TMPDIR")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
-    return found | {"LC_ALL": "C"}
 
 
 def _known_by(fingerprints: frozenset[str]) -> str:
@@ -335,7 +260,3 @@ def _short_directory() -> str | None:
     """Return where to put a socket: the usual place, unless its path is too long for one."""
     usual = tempfile.gettempdir()
     return None if len(usual) < _LONGEST_SOCKET - 20 else "/tmp"  # noqa: S108 — made 0700 by mkdtemp
-
-
-def _printable(text: str) -> str:
-    return "".join(character for character in text.rstrip() if character.isprintable())[:500]

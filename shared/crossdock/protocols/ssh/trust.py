@@ -78,7 +78,12 @@ def trust_of(target: SshTarget) -> Trust:
         return Trust(_default_known(), by_alias=False, words="as known_hosts says", otherwise=own)
     if way.known_hosts is not None:
         text = _checked(_read(Path(way.known_hosts)), way.known_hosts)
-        return Trust(text, by_alias=False, words=f"as {way.known_hosts} says", otherwise=f"in {way.known_hosts}")
+        return Trust(
+            text,
+            by_alias=False,
+            words=f"as {way.known_hosts} says",
+            otherwise=f"in {way.known_hosts}",
+        )
     return _first_sight(target) if way.trust_on_first_use else _pinned(way)
 
 
