@@ -127,7 +127,10 @@ class DeliveryAttempted(Message):
 
 
 class DeliveryFinished(Message):
-    """A delivery is final, or held until a person decides."""
+    """A delivery is final, or held until a person decides.
+
+    ``reason`` says why it is held or was discarded, ``remark`` what came of the target's script.
+    """
 
     type: Literal["delivery.finished"] = "delivery.finished"
     delivery: str
@@ -136,6 +139,7 @@ class DeliveryFinished(Message):
     warnings: int
     missing: int
     reason: str = ""
+    remark: str = ""
     at: float
 
 

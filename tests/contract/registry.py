@@ -4,6 +4,7 @@ from contract.remotes import DicomRemote, FolderRemote, Remote
 from contract.remotes_dicom import DicomTlsRemote
 from contract.remotes_dicomweb import DicomwebRemote
 from contract.remotes_s3 import S3Remote
+from contract.remotes_ssh import RsyncRemote, SftpRemote
 
 
 REMOTES: dict[str, type[Remote]] = {
@@ -11,5 +12,7 @@ REMOTES: dict[str, type[Remote]] = {
     "dicom+tls": DicomTlsRemote,
     "dicomweb": DicomwebRemote,
     "folder": FolderRemote,
+    "rsync": RsyncRemote,
     "s3": S3Remote,
+    "sftp": SftpRemote,
 }

@@ -187,7 +187,7 @@ def _note_finished(row: DeliveryRow, event: DeliveryFinished) -> None:
     row.delivered = event.delivered
     row.warnings = event.warnings
     row.missing = event.missing
-    row.reason = event.reason
+    row.reason = event.reason or event.remark
 
 
 def _is_final(state: str) -> bool:

@@ -4,9 +4,10 @@ The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from traceback import extract_tb
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +23,13 @@ from dispatcher.retry import Failure
 
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_INTERRUPTED = (
+    "what is run after a delivery was begun, and the dispatcher ended before it did: it may have "
+    "run, or in part; it is not run again"
+)
 
 
 class Stopped(Exception):  # noqa: N818 — reads as what happened
@@ -86,7 +94,7 @@ def _attempt(
             raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:
-        _finish(adapter, routed)
+        _finish(adapter, claim, routed)
     return failure
 
 
@@ -125,9 +133,42 @@ def in_turn(missing: list[Outgoing], setbacks: int) -> list[Outgoing]:
     return missing[start:] + missing[:start]
 
 
-def _finish(adapter: Adapter, routed: list[Outgoing]) -> None:
+def _finish(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
+    _faultless(lambda: adapter.finish(routed))
+    _once(adapter, claim, routed)
+
+
+def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
+    """Do what is done only once for a delivery, and note what came of it.
+
+    That it begins is durable before it does. So it is never done twice, and of one that we did not
+    live to see the end of it is said that it may have been done.
+    """
+    match claim.record.once:
+        case "ended":
+            return
+        case "begun":
+            remark = _INTERRUPTED
+        case _:
+            action = _faultless(lambda: adapter.afterwards(routed))
+            if action is None:
+                return
+            claim.note(once="begun")
+            claim.sync()
+            remark = _done(action)
+    claim.note(once="ended", remark=remark)
+
+
+def _done(action: Callable[[], str]) -> str:
     try:
-        adapter.finish(routed)
+        return action()
+    except Exception as error:  # noqa: BLE001 — whatever it was, the images are there
+        return f"{_fault(error).detail}; what is run after a delivery may have run"
+
+
+def _faultless(call: Callable[[], T]) -> T:
+    try:
+        return call()
     except DeliveryError:
         raise
     except Exception as error:  # as above

@@ -54,7 +54,7 @@ def attempted(
         refused=count[Outcome.REFUSED],
         not_sent=count[Outcome.NOT_SENT],
         kind=failure.kind.value if failure else "",
-        detail=failure.detail if failure else "",
+        detail=failure.detail if failure else record.remark,
         next_try=next_try,
         failures=tuple(outcome for outcome in outcomes if not outcome.confirmed),
         warned=tuple(outcome for outcome in outcomes if outcome.confirmed and outcome.detail),
@@ -73,6 +73,7 @@ def finished(
         warnings=count[Outcome.WARNING],
         missing=count[Outcome.REFUSED] + count[Outcome.NOT_SENT],
         reason=reason,
+        remark=record.remark,
         at=at,
     )
 

@@ -3,14 +3,16 @@
 from crossdock.config.rules import Rule
 from crossdock.config.snapshot import Gateway, parse_gateway
 from crossdock.config.store_nodes import Source, StoreNode
-from crossdock.config.targets import DicomTarget, FolderTarget, Target
+from crossdock.config.targets import DicomTarget, FolderTarget, RsyncTarget, SftpTarget, Target
 
 
 __all__ = [
     "DicomTarget",
     "FolderTarget",
     "Gateway",
+    "RsyncTarget",
     "Rule",
+    "SftpTarget",
     "Source",
     "StoreNode",
     "Target",

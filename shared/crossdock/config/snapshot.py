@@ -103,7 +103,8 @@ def _where(item: ErrorDetails) -> tuple[int | str, ...]:
     if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
         location = (*location, "type")
     tag = 2 if location[:1] == ("targets",) else 0
-    if len(location) > tag + 1 and location[tag] in _TYPES:
+    of_the_whole = item["type"] == "value_error"  # a model's own rule, not an unknown field
+    if len(location) > tag + (not of_the_whole) and location[tag] in _TYPES:
         location = location[:tag] + location[tag + 1 :]
     return location
 

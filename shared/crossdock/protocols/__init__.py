@@ -13,7 +13,9 @@ from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.dicomweb import DicomwebAdapter
 from crossdock.protocols.folder import FolderAdapter
+from crossdock.protocols.rsync import RsyncAdapter
 from crossdock.protocols.s3 import S3Adapter
+from crossdock.protocols.sftp import SftpAdapter
 from crossdock.telemetry import raised_at
 
 
@@ -27,7 +29,9 @@ def _adapters() -> dict[str, type[Adapter]]:
         "dicom+tls": DicomAdapter,
         "dicomweb": DicomwebAdapter,
         "folder": FolderAdapter,
+        "rsync": RsyncAdapter,
         "s3": S3Adapter,
+        "sftp": SftpAdapter,
     }
     for entry in entry_points(group="crossdock.adapters"):
         try:

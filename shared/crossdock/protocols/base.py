@@ -6,7 +6,7 @@ once and are not written in them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +69,18 @@ class Adapter(ABC):
         Raises:
             DeliveryError: it did not work.
         """
+
+    def afterwards(self, instances: Sequence[Outgoing]) -> Callable[[], str] | None:
+        """Return what is to be done only once, after a delivery is finished; None for nothing.
+
+        Calling it does that and returns in words what came of it. It never raises: the delivery is
+        finished, whatever comes of it.
+
+        Raises:
+            DeliveryError: it cannot be done now; nothing was done.
+        """
+        del instances
+        return None
 
     def close(self) -> None:  # noqa: B027 — an adapter without a connection has nothing to close
         """Close the connection, in good order between deliveries and at once within one.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from crossdock.errors import SpoolError
 from crossdock.model import Frozen, InstanceOutcome
@@ -39,7 +40,8 @@ class DeliveryRecord:
 
     ``tries`` counts every attempt, ``attempts`` those that count against the delivery since a
     person last asked for a retry. ``next_try`` is a Unix time, 0 where there is nothing to wait
-    for.
+    for. ``once`` says whether what is done only once, after the last instance, was begun and has
+    ended; ``remark`` is what came of it, in words.
     """
 
     routed: Routed
@@ -49,6 +51,8 @@ class DeliveryRecord:
     next_try: float = 0.0
     kind: str = ""
     reason: str = ""
+    once: Literal["", "begun", "ended"] = ""
+    remark: str = ""
     outcomes: dict[int, InstanceOutcome] = field(default_factory=dict)
 
     def confirmed(self, number: int) -> bool:
@@ -71,6 +75,10 @@ class DeliveryRecord:
                 self.next_try = 0.0
             case {"reason": str() as reason}:
                 self.reason = reason
+            case {"once": "begun"}:
+                self.once = "begun"
+            case {"once": "ended", "remark": str() as remark}:
+                self.once, self.remark = "ended", remark
 
     def _fail(self, failure: dict[str, object]) -> None:
         if failure.get("counts"):

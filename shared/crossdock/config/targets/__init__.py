@@ -17,7 +17,10 @@ from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget, DicomTlsTarget, StorageScpTarget
 from crossdock.config.targets.dicomweb import DicomwebTarget
 from crossdock.config.targets.folder import FolderTarget
+from crossdock.config.targets.rsync import RsyncTarget
 from crossdock.config.targets.s3 import S3Target
+from crossdock.config.targets.sftp import SftpTarget
+from crossdock.config.targets.ssh import SshTarget
 
 
 log = structlog.get_logger(__name__)
@@ -29,7 +32,9 @@ BUILT_IN: tuple[type[TargetBase], ...] = (
     DicomTlsTarget,
     DicomwebTarget,
     FolderTarget,
+    RsyncTarget,
     S3Target,
+    SftpTarget,
 )
 
 
@@ -74,7 +79,15 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | DicomTlsTarget | DicomwebTarget | FolderTarget | S3Target
+    Target = (
+        DicomTarget
+        | DicomTlsTarget
+        | DicomwebTarget
+        | FolderTarget
+        | RsyncTarget
+        | S3Target
+        | SftpTarget
+    )
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -87,7 +100,10 @@ __all__ = [
     "FileTarget",
     "FolderTarget",
     "RemoteTarget",
+    "RsyncTarget",
     "S3Target",
+    "SftpTarget",
+    "SshTarget",
     "StorageScpTarget",
     "Target",
     "TargetBase",
