@@ -63,7 +63,7 @@ def _source() -> tuple[str, str]:
 @lru_cache(maxsize=4)
 def _keys(text: str, file: str) -> MultiFernet:
     text = text or _read(file)
-    keys = [key for key in re.split(r"[\s,]+", text) if key]
+    keys = [key.strip() for key in re.split(r"[,\n]", text) if key.strip()]
     if not keys or any(len(key) < _SHORTEST for key in keys):
         raise SecretUnavailable(
             f"CROSSDOCK_SECRET_KEY needs {_SHORTEST} characters or more, as from "
