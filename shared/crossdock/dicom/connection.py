@@ -43,7 +43,7 @@ class Connection:
 
     Reading is one system call, which waits by itself. What the kernel may wait (``_patience``) is
     set seldom, so it is less than what is asked for, and the rest is waited for in ``poll``. TLS
-    does not block at all, since OpenSSL cannot tell a wait that is over from one that has failed.
+    does not block at all, since Python would begin each wait that is over anew.
     """
 
     def __init__(self, sock: socket.socket, max_length: int) -> None:
