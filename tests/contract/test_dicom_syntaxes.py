@@ -15,7 +15,8 @@ from crossdock.model import CheckStage, Outcome
 from crossdock.protocols import adapter_for
 from servers.dcmtk import storescp
 from servers.keeper import Keeper, keeping
-from servers.samples import dataset_of, sample
+from servers.orthanc import orthanc
+from servers.samples import dataset_of, identified, sample
 
 
 JPEG_LS = TRANSFER_SYNTAXES["jpeg-ls-lossless"]
@@ -198,3 +199,24 @@ def test_datasets_that_are_not_converted_keep_every_byte(tmp_path: Path) -> None
         (kept,) = scp.files()
     assert outcome.detail == ""
     assert dataset_of(kept) == dataset_of(sample("CT_small.dcm"))
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_orthanc_keeps_what_was_compressed(tmp_path: Path, name: str) -> None:
+    require_codec(name)
+    path = identified("CT_small.dcm", tmp_path / "ct")
+    with orthanc(tmp_path / "orthanc") as peer:
+        target = dicom_target(peer.dicom_port, called_ae_title="ORTHANC", convert_to=name)
+        report = stages(target)
+        with adapter_for(target) as adapter:
+            (outcome,) = adapter.send(outgoing_of([path]))
+        (kept,) = peer.instances()
+        (tmp_path / "kept.dcm").write_bytes(peer.file(kept))
+    assert outcome.outcome is Outcome.DELIVERED
+    assert report["storage"].state == "ok"
+    before, after = (
+        [frame.tolist() for frame in iter_pixels(dcmread(each), raw=True, indices=[0])]
+        for each in (path, tmp_path / "kept.dcm")
+    )
+    assert dcmread(tmp_path / "kept.dcm").file_meta.TransferSyntaxUID == TRANSFER_SYNTAXES[name]
+    assert after == before

@@ -43,7 +43,7 @@ def test_a_study_comes_in_over_tls_and_goes_out_over_tls(tmp_path: Path) -> None
         port = free_port()
         source = {"ae_title": "CT1", "certificate": "ct1.hospital"}
         node = {"name": "secure", "ae_title": "CROSSDOCK", "port": port, "sources": [source]}
-        target = {"name": "archive", "type": "dicom", "host": "127.0.0.1", "port": peer.port}
+        target = {"name": "archive", "type": "dicom+tls", "host": "127.0.0.1", "port": peer.port}
         gateway = {
             "store_nodes": [{**node, "tls": _tls(ours, authority)}],
             "targets": [{**target, "called_ae_title": "ARCHIVE", "tls": _tls(ours, authority)}],

@@ -33,7 +33,7 @@ class Sending:
         self.place = place
         policy = RetryPolicy().scaled(0.02)
         dispatch = Dispatch(place.spool, place.bus, policy, place.stopping)
-        self.consumers = Consumers(place.bus, dispatch.handle, ["dicom"], policy)
+        self.consumers = Consumers(place.bus, dispatch.handle, ["dicom", "dicom+tls"], policy)
         self.consumers.start()
         self._delivered = 0
 
@@ -99,7 +99,8 @@ def test_over_tls_it_is_one_association_too(sending: Sending, tmp_path: Path) ->
     log = tmp_path / "log"
     with storescp(tmp_path / "peer", *map(str, words), log=log) as peer:
         sending.queue(5)
-        sending.configure(dicom_target(peer.port, tls={"ca": str(authority.certificate)}))
+        tls = {"ca": str(authority.certificate)}
+        sending.configure(dicom_target(peer.port, type="dicom+tls", tls=tls))
         sending.await_delivered(5)
         assert log.read_text().count("Association Acknowledged") == 1
         until(lambda: "Association Release" in log.read_text(), SOON, "the release")
