@@ -33,7 +33,11 @@ def test_a_study_reaches_a_dicomweb_target_that_was_set_up_through_the_api(tmp_p
         rule = {"name": "all", "targets": ["cloud"]}
         assert crossdock.api.post("/api/v1/rules", json=rule).status_code == 201
         report = crossdock.api.post("/api/v1/targets/cloud/check").json()
-        assert all(stage["state"] == "ok" for stage in report["stages"] if stage["name"] != "ping")
+        assert all(
+            stage["state"] == "ok"
+            for stage in report["report"]["stages"]
+            if stage["name"] != "ping"
+        )
         until(lambda: crossdock.said("receiver"), what="the receiver")
         command = [require("dcmsend"), "-aec", "CROSSDOCK", "127.0.0.1", str(node["port"])]
         subprocess.run([*command, *map(str, paths)], check=True, capture_output=True)
