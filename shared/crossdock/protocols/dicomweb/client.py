@@ -57,13 +57,19 @@ class Request:
 
 
 class Client:
-    """Makes requests, also from several threads; connections are opened as they are needed."""
+    """Makes requests, also from several threads; connections are opened as they are needed.
+
+    Requests side by side have a connection each, with HTTP/2 too: uploads that share one can wait
+    for each other for ever in httpcore 1.0.
+    """
 
     def __init__(self, target: DicomwebTarget) -> None:
         self._target = target
         self.login = Login(target, self._post_form)
-        self._http: httpx.Client | None = None
-        self._opening = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._idle: list[httpx.Client] = []
+        self._lock = threading.Lock()
+        self._closed = False
         self._sockets: list[socket.socket] = []
         self._interrupted = False
 
@@ -89,12 +95,12 @@ class Client:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close all connections."""
-        with self._opening:
-            http, self._http = self._http, None
-        if http is not None:
+        """Close all connections, those that are in use as soon as they are not."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for http in idle:
             http.close()
-        self._sockets.clear()
 
     def _attempt(self, request: Request, login: Headers) -> Answer:
         """Make a request, again if the connection was kept from before and gone by now."""
@@ -103,7 +109,7 @@ class Client:
         def opened(event: str, info: dict[str, Any]) -> None:
             if event.endswith(_OPENED):
                 fresh.append(event)
-                self._opened(info["return_value"].get_extra_info("socket"))
+                self._opened(info["return_value"])
 
         while True:
             self._go_on()
@@ -125,13 +131,16 @@ class Client:
         elif request.body is not None:
             content = request.body
             headers["Content-Type"] = request.content_type
-        with self._open().stream(
-            request.method,
-            request.url,
-            headers=[*_encoded(headers), *_encoded(login)],
-            content=content,
-            extensions={"trace": opened},
-        ) as response:
+        with (
+            self._borrowed() as http,
+            http.stream(
+                request.method,
+                request.url,
+                headers=[*_encoded(headers), *_encoded(login)],
+                content=content,
+                extensions={"trace": opened},
+            ) as response,
+        ):
             return _answer(response, request.longest_answer)
 
     def _post_form(self, settings: ClientCredentials, form: bytes, login: Headers) -> Answer:
@@ -141,10 +150,10 @@ class Client:
             "Accept-Encoding": "identity",
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        files = TlsFiles(ca=settings.ca)
+        context = _context_for(settings.token_url, TlsFiles(ca=settings.ca))
         try:
             with (
-                _http_client(self._target, settings.token_url, files) as http,
+                _http_client(self._target, context) as http,
                 http.stream(
                     "POST",
                     settings.token_url,
@@ -156,16 +165,30 @@ class Client:
         except httpx.HTTPError as error:
             raise of_transport(error, f"token server {_place(settings.token_url)}") from error
 
-    def _open(self) -> httpx.Client:
-        with self._opening:
-            self._go_on()
-            if self._http is None:
-                self._http = _http_client(self._target, self._target.url, tls_files(self._target))
-            return self._http
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[httpx.Client]:
+        """Lend a connection that nobody else uses meanwhile."""
+        with self._lock:
+            if self._context is None:
+                self._context = _context_for(self._target.url, tls_files(self._target))
+            http = self._idle.pop() if self._idle else _http_client(self._target, self._context)
+        try:
+            yield http
+        finally:
+            with self._lock:
+                keep = not self._closed
+                if keep:
+                    self._idle.append(http)
+            if not keep:
+                http.close()
 
-    def _opened(self, sock: socket.socket) -> None:
-        self._sockets = [each for each in self._sockets if each.fileno() >= 0] + [sock]
-        self._go_on()
+    def _opened(self, stream: Any) -> None:
+        """Remember the socket of a connection that has just been opened."""
+        kept = [each for each in self._sockets if each.fileno() >= 0]
+        self._sockets = [*kept, stream.get_extra_info("socket")]
+        if self._interrupted:
+            stream.close()  # nobody else will
+            raise Interrupted
 
     def _go_on(self) -> None:
         if self._interrupted:
@@ -190,15 +213,18 @@ def secure_context(files: TlsFiles) -> ssl.SSLContext:
         raise DeliveryError(ErrorKind.MISCONFIGURED, detail, temporary=False) from error
 
 
-def _http_client(target: DicomwebTarget, url: str, files: TlsFiles) -> httpx.Client:
+def _context_for(url: str, files: TlsFiles) -> ssl.SSLContext:
+    if urlsplit(url).scheme == "https":
+        return secure_context(files)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, and cheap: it knows no CAs
+
+
+def _http_client(target: DicomwebTarget, context: ssl.SSLContext) -> httpx.Client:
     """Return a client that follows no redirects and knows nothing of the environment.
 
     Raises:
-        DeliveryError: our own files or secrets cannot be used.
+        DeliveryError: the proxy's password cannot be had.
     """
-    secure = urlsplit(url).scheme == "https"
-    # Without TLS any context does, and one without CAs costs nothing.
-    context = secure_context(files) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return httpx.Client(
         verify=context,
         http2=target.http2,
@@ -206,7 +232,7 @@ def _http_client(target: DicomwebTarget, url: str, files: TlsFiles) -> httpx.Cli
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(target.timeout, connect=target.connect_timeout, pool=None),
-        limits=httpx.Limits(max_connections=target.connections),
+        limits=httpx.Limits(max_connections=1),
         headers={"User-Agent": f"Crossdock/{__version__}"},
     )
 

@@ -82,12 +82,13 @@ class Store:
     def _judge(self, batch: Batch, parts: Sequence[Part], answer: Answer) -> list[Part]:
         """Note what an answer says of each part, and return those that are to be sent again."""
         report = read_report(answer.body)
+        alone = len(parts) == 1
         rest = []
         for part in parts:
-            outcome = named(part.outgoing, report, alone=len(parts) == 1)
-            if outcome is None and (answer.good or answer.status == _CONFLICT):
+            outcome = named(part.outgoing, report, alone=alone)
+            if outcome is None and (answer.good or (alone and answer.status == _CONFLICT)):
                 outcome = self._asked(part.outgoing)
-            if outcome is None and len(parts) == 1:
+            if outcome is None and alone:
                 outcome = _unnamed(part.outgoing, answer)
             if outcome is None:
                 rest.append(part)
