@@ -162,6 +162,7 @@ def test_a_delivery_to_storescp_over_tls_arrives(pki: Pki, tmp_path: Path) -> No
     assert "TLSv1." in words
     assert "commonName=node, issued by commonName=Test CA" in words
     assert "expires in 89 days" in words
+    assert found["tls"].certificate_days == 89
 
 
 @pytest.mark.parametrize(

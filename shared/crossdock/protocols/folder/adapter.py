@@ -201,6 +201,8 @@ class FolderAdapter(Adapter):
 
     def _complete(self, directory: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._target.owner:
+            files.remove(directory, COMPLETE)  # one that was given away is not ours to change
         with files.opened(os.open(COMPLETE, flags, _COMPLETE_MODE, dir_fd=directory)) as marker:
             self._dress_file(marker)
         files.sync_names(directory)
