@@ -7,10 +7,12 @@ import struct
 import time
 from typing import Any
 
-from crossdock.protocols.stages import StageFailed, StageSkipped
+from crossdock.dicom.tls import PeerCertificate
+from crossdock.protocols.stages import Found, StageFailed, StageSkipped
 
 
 _PING_SECONDS = 2.0
+_EXPIRES_SOON = 30  # days: from then on a check says so
 _ECHO_REQUEST: dict[int, int] = {
     socket.AF_INET: 8,
     socket.AF_INET6: 128,
@@ -49,6 +51,19 @@ def ping(host: str, port: int) -> str:
             return f"answered a ping in {(time.perf_counter() - began) * 1000:.1f} ms"
     except (OSError, KeyError):
         raise StageSkipped("pings are not permitted here") from None
+
+
+def secured(spoken: str, certificate: PeerCertificate | None) -> Found:
+    """Say what TLS came to: the version and cipher spoken, and the peer's certificate."""
+    if certificate is None:
+        return Found(spoken)
+    days = certificate.days_left(time.time())
+    hint = ": have it renewed" if days < _EXPIRES_SOON else ""
+    detail = (
+        f"{spoken}; certificate of {certificate.subject}, issued by {certificate.issuer},"
+        f" expires in {days} days{hint}"
+    )
+    return Found(detail, days)
 
 
 def _found(host: str, port: int) -> list[tuple[int, Any]]:

@@ -1,7 +1,5 @@
 """The check of a DICOM target, stage by stage, over a connection of its own."""
 
-import time
-
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import missing_codec
 from crossdock.dicom.errors import AssociationAborted, NoAcceptedContext, TlsFailed
@@ -25,7 +23,6 @@ from crossdock.protocols.dicom.sender import scu_of
 from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, run_stages
 
 
-_EXPIRES_SOON = 30  # days: from then on a check says so
 _VERIFICATION: list[Proposal] = [
     (VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)),
     (VERIFICATION, (EXPLICIT_VR_LITTLE_ENDIAN,)),
@@ -102,16 +99,7 @@ class _Check:
                 words = "connected, but the peer answers in DICOM without TLS"
                 raise StageFailed(words, "choose the type dicom, or another port") from failed
             raise
-        found = self._peer().certificate
-        if found is None:
-            return Found(self._peer().cipher)
-        days = found.days_left(time.time())
-        hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-        detail = (
-            f"{self._peer().cipher}; certificate of {found.subject}, issued by {found.issuer},"
-            f" expires in {days} days{hint}"
-        )
-        return Found(detail, days)
+        return network.secured(self._peer().cipher, self._peer().certificate)
 
     def _speaks_plain(self) -> bool:
         return answers_in_plain(self._target, self._route)

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,12 +12,11 @@ from crossdock.protocols import network
 from crossdock.protocols.dicomweb.client import JSON, Client, Request, secure_context, tls_files
 from crossdock.protocols.dicomweb.failures import ADVICE, Answer, of_answer, stage_failed
 from crossdock.protocols.dicomweb.store import Store
-from crossdock.protocols.stages import Stage, StageFailed, StageSkipped
+from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped
 
 
 T = TypeVar("T")
 
-_EXPIRES_SOON = 30  # days: from then on a check says so
 _QIDO = "QIDO-RS"
 _NOT_QUERIED = (400, 403, 404, 405, 410, 501)  # answers of servers that have or allow no queries
 _PORTS = {"http": 80, "https": 443}
@@ -65,7 +63,7 @@ class Checks:
         to = "connected to the proxy's port" if self._target.proxy else "connected to port"
         return f"{to} {self._place[1]}"
 
-    def _secure(self) -> str:
+    def _secure(self) -> Found:
         """Shake hands as requests do, and look at the certificate."""
         if self._target.proxy is not None:
             raise StageSkipped("through the proxy: the next stage tells")
@@ -122,15 +120,7 @@ def explained(call: Callable[[], T]) -> T:
         raise stage_failed(error) from error
 
 
-def _of_certificate(sock: ssl.SSLSocket) -> str:
+def _of_certificate(sock: ssl.SSLSocket) -> Found:
     cipher = sock.cipher()
     spoken = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
-    found = peer_certificate(sock)
-    if found is None:
-        return spoken
-    days = found.days_left(time.time())
-    hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-    return (
-        f"{spoken}; certificate of {found.subject}, issued by {found.issuer},"
-        f" expires in {days} days{hint}"
-    )
+    return network.secured(spoken, peer_certificate(sock))

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.request import getproxies, proxy_bypass
@@ -17,7 +16,7 @@ from crossdock.protocols import network
 from crossdock.protocols.s3.answers import CREDENTIALS
 from crossdock.protocols.s3.body import Body
 from crossdock.protocols.s3.errors import ObjectRefused, StoreFailed
-from crossdock.protocols.stages import Stage, StageFailed, StageSkipped, run_stages
+from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, run_stages
 
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ T = TypeVar("T")
 
 _PROBE = ".crossdock-check"
 _CONTENT = b"Crossdock wrote this to check the target. It may be deleted.\n"
-_EXPIRES_SOON = 30  # days: from then on a check says so
 _TLS_ADVICE = "compare ca, host name and certificate with the store's"
 
 
@@ -86,7 +84,7 @@ class Check:
         encrypted = "" if self._target.url.startswith("https:") else "; nothing is encrypted"
         return f"connected to port {self._port}{encrypted}"
 
-    def _tls(self) -> str:
+    def _tls(self) -> Found:
         assert self._socket is not None  # noqa: S101 — the stage before made it
         self._socket.settimeout(self._target.timeout)
         try:
@@ -99,15 +97,7 @@ class Check:
         except OSError as error:
             words = (error.strerror or "no answer in time").lower()
             raise StageFailed(f"no TLS there: {words}", _TLS_ADVICE) from error
-        found = peer_certificate(sock)
-        if found is None:
-            return f"{sock.version()}"
-        days = found.days_left(time.time())
-        hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-        return (
-            f"{sock.version()}; certificate for {', '.join(found.names)}, issued by {found.issuer},"
-            f" expires in {days} days{hint}"
-        )
+        return network.secured(sock.version() or "TLS", peer_certificate(sock))
 
     def _authenticate(self) -> str:
         whose = "target" if self._target.access_key is not None else "dispatcher's environment"
