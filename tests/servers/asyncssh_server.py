@@ -13,8 +13,12 @@ Account = tuple[str, str]
 
 
 class _Server(asyncssh.SSHServer):
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, connections: list[asyncssh.SSHServerConnection]) -> None:
         self._account = account
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connections.append(conn)
 
     def begin_auth(self, username: str) -> bool:
         del username
@@ -35,8 +39,26 @@ async def _execute(process: "asyncssh.SSHServerProcess[bytes]") -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-    process.exit(await child.wait())
+    feeding = asyncio.ensure_future(_copy(process.stdin, child.stdin))
+    try:
+        await asyncio.gather(
+            _copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr)
+        )
+        process.exit(await child.wait())
+    finally:
+        feeding.cancel()
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+async def _copy(source: Any, sink: Any) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # nobody reads any longer
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+        if sink.can_write_eof():
+            sink.write_eof()
 
 
 class Sftp(asyncssh.SFTPServer):
@@ -67,21 +89,22 @@ def asyncssh_server(
     def wait_for(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(20)
 
-    server = wait_for(_started(key, account, sftp))
+    connections: list[asyncssh.SSHServerConnection] = []
+    server = wait_for(_started(key, lambda: _Server(account, connections), sftp))
     try:
         yield server.get_port(), key.export_public_key("openssh").decode().strip()
     finally:
-        wait_for(_stopped(server))
+        wait_for(_stopped(server, connections))
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
 async def _started(
-    key: asyncssh.SSHKey, account: Account, sftp: type[asyncssh.SFTPServer]
+    key: asyncssh.SSHKey, factory: Callable[[], _Server], sftp: type[asyncssh.SFTPServer]
 ) -> asyncssh.SSHAcceptor:
     return await asyncssh.create_server(
-        lambda: _Server(account),
+        factory,
         "127.0.0.1",
         0,
         server_host_keys=[key],
@@ -91,12 +114,16 @@ async def _started(
     )
 
 
-async def _stopped(server: asyncssh.SSHAcceptor) -> None:
+async def _stopped(
+    server: asyncssh.SSHAcceptor, connections: list[asyncssh.SSHServerConnection]
+) -> None:
     server.close()
     await server.wait_closed()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    with suppress(asyncio.CancelledError):
+    for connection in connections:
+        connection.abort()
+        await connection.wait_closed()
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in others:
+            task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
     await asyncio.sleep(0)

@@ -30,8 +30,8 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
-Subsystem sftp internal-sftp
 """
+_SFTP = "Subsystem sftp internal-sftp\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,13 @@ def fingerprint(key: Path) -> str:
 
 
 @contextmanager
-def sshd(directory: Path, *settings: str, command: str = "") -> Iterator[Sshd]:
-    """Run sshd on a free port; ``command`` is run in place of whatever a client asks for."""
+def sshd(
+    directory: Path, *settings: str, command: str = "", subsystem: bool = True
+) -> Iterator[Sshd]:
+    """Run sshd on a free port; ``command`` is run in place of whatever a client asks for.
+
+    Without ``subsystem`` the settings say themselves what SFTP is.
+    """
     program = require("sshd")
     directory.mkdir(parents=True, exist_ok=True)
     host_key, key = make_key(directory / "host_key"), make_key(directory / "key")
@@ -89,7 +94,8 @@ def sshd(directory: Path, *settings: str, command: str = "") -> Iterator[Sshd]:
         port = free_port()
         configuration = directory / "sshd_config"
         text = _SETTINGS.format(port=port, host_key=host_key, authorised=authorised)
-        configuration.write_text(text + "\n".join(settings) + "\n")
+        text += (_SFTP if subsystem else "") + "\n".join(settings) + "\n"
+        configuration.write_text(text)
         arguments = [program, "-D", "-e", "-f", str(configuration)]
         with (directory / "log").open("ab") as log, subprocess.Popen(arguments, stderr=log) as own:
             until(partial(_ready, own, port), what="sshd listens")

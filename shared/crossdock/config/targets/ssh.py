@@ -36,6 +36,8 @@ def _remote_path(value: str) -> str:
         raise ValueError(f"use a path of 1 to {_MOST} characters without control characters")
     if value.startswith("~"):
         raise ValueError("leave the ~ out: a relative path begins in the account's home directory")
+    if ".." in value.split("/"):
+        raise ValueError("use a path without '..'")
     return value
 
 
