@@ -22,7 +22,11 @@ fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, fo
 	cd tests && ../$(BIN)/python -m fuzz
 
 bench: $(VENV)/.installed-dev ## Measure the data plane beside DCMTK, Orthanc and pynetdicom.
+<<<<<<< HEAD
 	@for name in receive send tls stall distance parcels end_to_end; do \
+=======
+	@for name in receive send stall distance end_to_end target_s3; do \
+>>>>>>> s3
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(VENV)/.installed-dev ## Check style, types and the borders between packages.

@@ -20,6 +20,8 @@ class S3Remote(Remote):
         super().__init__(directory)
         self.store = shared_seaweedfs()
         self.bucket = self.store.bucket()
+        # Made now, for a test may change the environment that a client is made of.
+        self.stack.callback(self.store.client().delete_bucket, Bucket=self.bucket)
         self._fetched = directory / "fetched"
 
     def target(self, **changes: object) -> Target:

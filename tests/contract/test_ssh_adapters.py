@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.remotes import REMOTES, outgoing_of, speaking
+from contract.registry import REMOTES
+from contract.remotes import outgoing_of, speaking
 from contract.remotes_ssh import PASSWORD, SshRemote
 from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind

@@ -57,6 +57,8 @@ class SeaweedFS:
             }
             for (key, secret), actions in _ACTIONS.items()
         ]
+        # Each bucket has volumes of its own: one is enough, and not the seven that it would make.
+        (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         (directory / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
@@ -125,7 +127,7 @@ class SeaweedFS:
             "master.volumeSizeLimitMB": 256,
             "volume.port": free_port(),
             "volume.port.grpc": free_port(),
-            "volume.max": 200,
+            "volume.max": 1000,
             "filer": "true",
             "filer.port": free_port(),
             "filer.port.grpc": free_port(),

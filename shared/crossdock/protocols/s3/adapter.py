@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_KEY = 1024  # bytes of UTF-8, what S3 allows
+_AHEAD = 16  # instances in line per thread: one that is slow keeps no thread waiting
 
 
 class S3Adapter(Adapter):
@@ -105,7 +106,7 @@ class S3Adapter(Adapter):
                     line.add_known(place)
                     continue
                 key = self._key(place)
-                yield from line.settle(2 * self._target.transfers - 1, key)
+                yield from line.settle(_AHEAD * self._target.transfers - 1, key)
                 if self._target.complete_marker and place.parent not in unmarked:
                     self._unmark(place.parent)
                     unmarked.add(place.parent)
