@@ -22,11 +22,8 @@ fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, fo
 	cd tests && ../$(BIN)/python -m fuzz
 
 bench: $(VENV)/.installed-dev ## Measure the data plane beside DCMTK, Orthanc and pynetdicom.
-<<<<<<< HEAD
-	@for name in receive send tls stall distance parcels end_to_end; do \
-=======
-	@for name in receive send stall distance end_to_end target_s3; do \
->>>>>>> s3
+	@for name in receive send tls parcels stall distance end_to_end \
+		target_dicom target_dicomweb target_folder target_rsync target_s3 target_sftp; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(VENV)/.installed-dev ## Check style, types and the borders between packages.

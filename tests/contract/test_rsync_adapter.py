@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.remotes import RsyncRemote, outgoing_of
+from contract.remotes import outgoing_of
+from contract.remotes_ssh import RsyncRemote
 from crossdock.config.targets import RsyncTarget, Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import Outcome

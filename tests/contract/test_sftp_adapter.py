@@ -10,8 +10,8 @@ import asyncssh
 import pytest
 from pydicom import dcmread
 
-from contract.remotes import SftpRemote, outgoing_of
-from contract.remotes_ssh import PASSWORD
+from contract.remotes import outgoing_of
+from contract.remotes_ssh import PASSWORD, SftpRemote
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import Outcome
 from crossdock.protocols import Outgoing, adapter_for

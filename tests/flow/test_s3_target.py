@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from contract.remotes import REMOTES
+from contract.registry import REMOTES
 from ports import free_port
 from running import running
 from servers import require

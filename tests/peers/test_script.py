@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.remotes import RsyncRemote
+from contract.remotes_ssh import RsyncRemote
 from crossdock.bus import Retry
 from crossdock.messages import DeliveryFinished
 from crossdock.model import DeliveryState
