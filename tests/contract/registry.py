@@ -3,6 +3,7 @@
 from contract.remotes import DicomRemote, FolderRemote, Remote
 from contract.remotes_dicom import DicomTlsRemote
 from contract.remotes_s3 import S3Remote
+from contract.remotes_xnat import XnatRemote
 
 
 REMOTES: dict[str, type[Remote]] = {
@@ -10,4 +11,5 @@ REMOTES: dict[str, type[Remote]] = {
     "dicom+tls": DicomTlsRemote,
     "folder": FolderRemote,
     "s3": S3Remote,
+    "xnat": XnatRemote,
 }

@@ -13,6 +13,7 @@ from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom import DicomAdapter
 from crossdock.protocols.folder import FolderAdapter
 from crossdock.protocols.s3 import S3Adapter
+from crossdock.protocols.xnat import XnatAdapter
 from crossdock.telemetry import raised_at
 
 
@@ -26,6 +27,7 @@ def _adapters() -> dict[str, type[Adapter]]:
         "dicom+tls": DicomAdapter,
         "folder": FolderAdapter,
         "s3": S3Adapter,
+        "xnat": XnatAdapter,
     }
     for entry in entry_points(group="crossdock.adapters"):
         try:

@@ -17,6 +17,7 @@ from crossdock.config.targets.base import FileTarget, RemoteTarget, TargetBase
 from crossdock.config.targets.dicom import DicomTarget, DicomTlsTarget, StorageScpTarget
 from crossdock.config.targets.folder import FolderTarget
 from crossdock.config.targets.s3 import S3Target
+from crossdock.config.targets.xnat import XnatTarget
 
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ BUILT_IN: tuple[type[TargetBase], ...] = (
     DicomTlsTarget,
     FolderTarget,
     S3Target,
+    XnatTarget,
 )
 
 
@@ -72,7 +74,7 @@ MODELS: dict[str, type[TargetBase]] = {
 """The settings of each protocol, by its name."""
 
 if TYPE_CHECKING:
-    Target = DicomTarget | DicomTlsTarget | FolderTarget | S3Target
+    Target = DicomTarget | DicomTlsTarget | FolderTarget | S3Target | XnatTarget
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
     Target = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
@@ -88,4 +90,5 @@ __all__ = [
     "StorageScpTarget",
     "Target",
     "TargetBase",
+    "XnatTarget",
 ]
