@@ -8,7 +8,8 @@ from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 from ports import free_port
 from servers.relay import Request, Rule, relay
-from servers.xnat import PASSWORD, PROJECT, USER, xnat
+from servers.xnat import xnat
+from servers.xnat_state import PASSWORD, PROJECT, USER
 
 
 IMPORT = "/data/services/import"
@@ -66,7 +67,7 @@ class XnatRemote(Remote):
                 seen.append(request.path)
             return "cut" if len(seen) > after else None
 
-        return self.through(rule), lambda _number: None
+        return self.through(rule, transfers=1), lambda _number: None
 
     def through(self, rule: Rule, **changes: object) -> Target:
         """Return settings that reach the server through a relay."""
