@@ -72,9 +72,9 @@ def test_patients_whose_ids_look_alike_without_odd_characters_share_no_subject(
     peer: XnatRemote, tmp_path: Path
 ) -> None:
     ids = ["A.1", "A/1", "A_1", "A 1", "김희중", "希", ""]
-    paths = [changed(make_ct(tmp_path / f"{n}", 1)[0], PatientID=i) for n, i in enumerate(ids)]
-    for path in paths:
-        changed(path, SpecificCharacterSet="ISO_IR 192")
+    utf8 = {"SpecificCharacterSet": "ISO_IR 192"}
+    made = [make_ct(tmp_path / str(number), 1)[0] for number in range(len(ids))]
+    paths = [changed(path, PatientID=one, **utf8) for path, one in zip(made, ids, strict=True)]
     delivered(peer.target(), outgoing_of(paths))
     subjects = [session.subject for session in peer.server.prearchive]
     assert len(set(subjects)) == len(ids)
@@ -171,7 +171,7 @@ def test_one_session_serves_all_and_is_closed(peer: XnatRemote, tmp_path: Path) 
     with adapter_for(peer.target()) as adapter:
         for name in "ab":
             outgoing = outgoing_of(make_ct(tmp_path / name, 10))
-            assert all([each.confirmed for each in adapter.send(outgoing)])
+            assert all(each.confirmed for each in adapter.send(outgoing))
             adapter.finish(outgoing)
         assert len(peer.server.sessions) == 1
     assert peer.server.sessions == {}
@@ -181,7 +181,7 @@ def test_an_account_that_is_closed_meanwhile_is_unauthorised(
     peer: XnatRemote, tmp_path: Path
 ) -> None:
     with adapter_for(peer.target()) as adapter:
-        assert all([each.confirmed for each in adapter.send(outgoing_of(make_ct(tmp_path, 2)))])
+        assert all(each.confirmed for each in adapter.send(outgoing_of(make_ct(tmp_path, 2))))
         peer.server.accounts.clear()
         peer.server.expire()
         with pytest.raises(DeliveryError) as raised:
@@ -252,7 +252,8 @@ def test_a_zip_brings_all_with_few_requests(peer: XnatRemote, tmp_path: Path) ->
     outcomes = delivered(peer.target(batch_instances=10, **ZIP), outgoing)
     assert [each.number for each in outcomes] == list(range(1, 26))
     assert peer.received() == by_uid(paths)
-    assert [each["import-handler"] for each in peer.server.imports()] == ["DICOM-zip"] * 3
+    handlers = [each["import-handler"] for each in peer.server.imports()]
+    assert handlers == ["gradual-DICOM", *["DICOM-zip"] * 3]
 
 
 def test_the_bad_file_of_a_zip_is_named_and_the_others_arrive(
@@ -345,7 +346,7 @@ def test_answers_to_an_import_are_told_apart(
         assert error.retry_after == 7
 
 
-def _reads_only(peer: XnatRemote) -> dict[str, object]:
+def _reads_only(_peer: XnatRemote) -> dict[str, object]:
     return {"user": READER[0], "password": READER[1]}
 
 

@@ -16,6 +16,7 @@ from crossdock.protocols.xnat.labels import Labelling, Labels
 
 if TYPE_CHECKING:
     from crossdock.protocols.xnat.client import Client
+    from crossdock.protocols.xnat.projects import Projects
 
 
 class XnatAdapter(Adapter):
@@ -25,6 +26,7 @@ class XnatAdapter(Adapter):
         self._target = target
         self._labelling = Labelling(target)
         self._client: Client | None = None
+        self._projects: Projects | None = None
 
     def check(self) -> CheckReport:
         """See ``Adapter.check``."""
@@ -53,7 +55,7 @@ class XnatAdapter(Adapter):
             return
         from crossdock.protocols.xnat.sessions import Sessions  # noqa: PLC0415 — as in _connected
 
-        sessions = Sessions(self._target, self._connected())
+        sessions = Sessions(self._target, *self._connected())
         for labels in self._sessions(instances):
             sessions.complete(labels)
 
@@ -72,16 +74,18 @@ class XnatAdapter(Adapter):
             if importing is None:
                 from crossdock.protocols.xnat.importing import Importing  # noqa: PLC0415 — as below
 
-                importing = Importing(self._target, self._connected())
+                importing = Importing(self._target, *self._connected())
             yield from in_order(importing.outcomes, together, self._target.transfers)
 
-    def _connected(self) -> "Client":
-        if self._client is None:
+    def _connected(self) -> "tuple[Client, Projects]":
+        if self._client is None or self._projects is None:
             # Whoever does not speak to XNAT need not wait half a second for httpx.
             from crossdock.protocols.xnat.client import Client  # noqa: PLC0415
+            from crossdock.protocols.xnat.projects import Projects  # noqa: PLC0415
 
             self._client = Client(self._target)
-        return self._client
+            self._projects = Projects(self._target, self._client)
+        return self._client, self._projects
 
     def _sessions(self, instances: Sequence[Outgoing]) -> list[Labels]:
         try:

@@ -14,13 +14,15 @@ from crossdock.protocols.xnat.labels import Labelling, Labels
 class Batch:
     """Instances of one session, in order; or one whose outcome is known already.
 
-    Batches of the same ``turn`` may be under way together, and those of the next one only after.
+    ``opens`` is whether no batch before is of that session. Batches of the same ``turn`` may be
+    under way together, and those of the next one only after.
     """
 
     labels: Labels | None
     instances: list[Outgoing] = field(default_factory=list)
     known: InstanceOutcome | None = None
     size: int = 0
+    opens: bool = False
     turn: int = 0
 
 
@@ -33,16 +35,14 @@ def batches(
     with project or account shows. An instance that is there twice goes one after the other,
     because XNAT refuses the same data from two requests at once.
     """
-    turn, sessions, uids = 0, set[Labels](), set[str]()
+    turn, uids = 0, set[str]()
     for batch in _cut(instances, labelling, target):
-        new = batch.labels is not None and batch.labels not in sessions
-        again = {each.instance.sop_instance_uid for each in batch.instances} & uids
-        if new or again:
+        again = uids.intersection(each.instance.sop_instance_uid for each in batch.instances)
+        if batch.opens or again:
             turn += 1
             uids.clear()
         batch.turn = turn
-        if batch.labels is not None and new:
-            sessions.add(batch.labels)
+        if batch.opens:
             turn += 1
         uids.update(each.instance.sop_instance_uid for each in batch.instances)
         yield batch
@@ -53,9 +53,13 @@ def _cut(
 ) -> Iterator[Batch]:
     """Yield batches as large as the target's settings have them, each UID once in each."""
     zipped = target.import_handler == "DICOM-zip"
+    sessions = set[Labels]()
     batch: Batch | None = None
     for outgoing in instances:
         following = _alone(outgoing, labelling)
+        if following.labels is not None and following.labels not in sessions:
+            following.opens = True
+            sessions.add(following.labels)
         if batch is not None and not (zipped and _fit(batch, following, target)):
             yield batch
             batch = None
@@ -72,6 +76,7 @@ def _fit(batch: Batch, following: Batch, target: XnatTarget) -> bool:
     uids = {each.instance.sop_instance_uid for each in batch.instances}
     return (
         following.labels is not None
+        and not batch.opens
         and following.labels == batch.labels
         and len(batch.instances) < target.batch_instances
         and batch.size + following.size <= target.batch_bytes

@@ -16,7 +16,7 @@ from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, 
 from crossdock.protocols.xnat.client import Client, tls_context
 from crossdock.protocols.xnat.errors import XnatFailed
 from crossdock.protocols.xnat.failures import TLS_ADVICE
-from crossdock.protocols.xnat.importing import Importing
+from crossdock.protocols.xnat.projects import Projects
 from crossdock.protocols.xnat.sessions import Sessions
 
 
@@ -92,9 +92,11 @@ class Check:
         if not self._target.fixed_project:
             raise StageSkipped("which project it is depends on each instance")
         project = self._target.project
-        _explained(lambda: Importing(self._target, self._client()).project(project))
+        projects = Projects(self._target, self._client())
+        found = _explained(lambda: projects.id_of(project))
         before = f"project {project} is there, but not for this account to edit: "
-        waiting = _explained(lambda: Sessions(self._target, self._client()).listed(project), before)
+        sessions = Sessions(self._target, self._client(), projects)
+        waiting = _explained(lambda: sessions.listed(found), before)
         return f"project {project} may be edited; {len(waiting)} sessions in its prearchive"
 
     def _round_trip(self) -> str:

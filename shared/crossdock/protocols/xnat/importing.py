@@ -1,37 +1,33 @@
 """Puts instances into XNAT, and believes only what it says of the very project."""
 
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from http import HTTPStatus
-from json import JSONDecodeError, loads
 
 from crossdock.config.targets import XnatTarget
 from crossdock.errors import ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols.base import Outgoing
 from crossdock.protocols.payload import SpoolUnreadable
-from crossdock.protocols.xnat.answers import Answer, Place, failed, places_of
+from crossdock.protocols.xnat.answers import Place, places_of
 from crossdock.protocols.xnat.batches import Batch, not_sent
 from crossdock.protocols.xnat.bodies import Body, FileBody, ZipBody
 from crossdock.protocols.xnat.client import Client, path_of
 from crossdock.protocols.xnat.errors import InstanceRefused, XnatFailed
 from crossdock.protocols.xnat.labels import Labels
+from crossdock.protocols.xnat.projects import Projects
 
 
 _IMPORT = path_of("services", "import")
 _SINGLE = "gradual-DICOM"
-_PROJECT_ADVICE = "make the project in XNAT, or correct project: it is the ID, not the title"
 
 
 class Importing:
     """Sends batches to XNAT's import service. May be used by several threads."""
 
-    def __init__(self, target: XnatTarget, client: Client) -> None:
+    def __init__(self, target: XnatTarget, client: Client, projects: Projects) -> None:
         self._target = target
         self._client = client
-        self._names: dict[str, frozenset[str]] = {}
-        self._looking = threading.Lock()
+        self._projects = projects
 
     def outcomes(self, batch: Batch) -> list[InstanceOutcome]:
         """Send a batch, and return the outcome of each instance.
@@ -50,21 +46,6 @@ class Importing:
                 return [each.outcome(Outcome.DELIVERED) for each in batch.instances]
         return self._one_by_one(batch.instances, batch.labels)
 
-    def project(self, project: str) -> Answer:
-        """Return what XNAT says of a project.
-
-        Raises:
-            XnatFailed: it is not there, or not for us.
-        """
-        answer = self._client.ask("GET", path_of("projects", project), {"format": "json"})
-        if answer.status == HTTPStatus.NOT_FOUND:
-            which = project if self._target.fixed_project else "for an instance"
-            found = f"there is no project {which}, or this account may not see it"
-            raise XnatFailed(ErrorKind.MISCONFIGURED, found, _PROJECT_ADVICE)
-        if not answer.good:
-            raise failed(answer, "project")
-        return answer
-
     def _one_by_one(self, instances: Sequence[Outgoing], labels: Labels) -> list[InstanceOutcome]:
         outcomes = []
         for outgoing in instances:
@@ -79,9 +60,9 @@ class Importing:
         return outcomes
 
     def _import(self, handler: str, labels: Labels, body: Body) -> None:
-        names = self._known_names(labels.project)
+        project = self._id_of(labels.project)
         for place in places_of(self._client.post(_IMPORT, self._query(handler, labels), body)):
-            if place.project.lower() not in names:
+            if place.project.lower() not in (project.lower(), labels.project.lower()):
                 raise self._misplaced(place)
 
     def _query(self, handler: str, labels: Labels) -> dict[str, str]:
@@ -98,22 +79,15 @@ class Importing:
             query["AA"] = "true"
         return query
 
-    def _known_names(self, project: str) -> frozenset[str]:
-        """Return how XNAT may call a project, after having made sure that it is there.
-
-        What is sent for one that is not lands elsewhere, so it is asked before the first time.
-        """
-        with self._looking:
-            if project not in self._names:
-                try:
-                    answer = self.project(project)
-                except XnatFailed as error:
-                    if error.temporary or self._target.fixed_project:
-                        raise
-                    detail = f"no project for it: {error.found}"
-                    raise InstanceRefused("no project", detail) from error
-                self._names[project] = frozenset({project.lower(), _id(answer).lower()})
-            return self._names[project]
+    def _id_of(self, project: str) -> str:
+        """Return the project's ID; only of a template's projects some may be missing."""
+        try:
+            return self._projects.id_of(project)
+        except XnatFailed as error:
+            if error.temporary or self._target.fixed_project:
+                raise
+            detail = f"no project for it: {error.found}"
+            raise InstanceRefused("no project", detail) from error
 
     def _misplaced(self, place: Place) -> XnatFailed | InstanceRefused:
         if place.project == "Unassigned":
@@ -126,11 +100,3 @@ class Importing:
         if self._target.fixed_project:
             return XnatFailed(ErrorKind.MISCONFIGURED, found, advice)
         return InstanceRefused("misplaced", f"{found}: {advice}")
-
-
-def _id(answer: Answer) -> str:
-    """Return the ID of a project, which may have been asked for by an alias; empty if not told."""
-    try:
-        return str(loads(answer.text)["items"][0]["data_fields"]["ID"])
-    except (JSONDecodeError, LookupError, TypeError):
-        return ""

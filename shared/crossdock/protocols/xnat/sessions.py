@@ -10,6 +10,7 @@ from crossdock.protocols.xnat.answers import Answer, busy, failed, of_work_in_pr
 from crossdock.protocols.xnat.client import Client, path_of
 from crossdock.protocols.xnat.errors import XnatFailed
 from crossdock.protocols.xnat.labels import Labels
+from crossdock.protocols.xnat.projects import Projects
 
 
 _AT_WORK = ("BUILDING", "ARCHIVING", "MOVING", "DELETING", "SEPARATING", "QUEUED")
@@ -29,9 +30,10 @@ class _Session(NamedTuple):
 class Sessions:
     """The sessions of a target's deliveries. All methods raise ``XnatFailed``."""
 
-    def __init__(self, target: XnatTarget, client: Client) -> None:
+    def __init__(self, target: XnatTarget, client: Client, projects: Projects) -> None:
         self._target = target
         self._client = client
+        self._projects = projects
 
     def listed(self, project: str) -> list[dict[str, str]]:
         """Return the sessions in a project's prearchive, which only who may edit it gets to see."""
@@ -48,16 +50,15 @@ class Sessions:
 
     def complete(self, labels: Labels) -> None:
         """Build a session and archive it, as the target wants it. Again is fine."""
-        found = [
-            session for row in self.listed(labels.project) if (session := _session(row, labels))
-        ]
+        project = self._projects.id_of(labels.project)
+        found = [session for row in self.listed(project) if (session := _session(row, labels))]
         archives = self._target.destination == "archive"
         if not found and archives:
-            self._must_be_archived(labels)
+            self._must_be_archived(project, labels)
         for session in found:
-            self._build(labels.project, session)
+            self._build(project, session)
             if archives:
-                self._archive(labels.project, session)
+                self._archive(project, session)
 
     def _build(self, project: str, session: _Session) -> None:
         if session.status.startswith(_AT_WORK):
@@ -82,9 +83,9 @@ class Sessions:
             return
         raise of_work_in_progress(answer, "archive") or _of_archive(answer)
 
-    def _must_be_archived(self, labels: Labels) -> None:
+    def _must_be_archived(self, project: str, labels: Labels) -> None:
         """Make sure that a session that has left the prearchive has come to the archive."""
-        subject = ("projects", labels.project, "subjects", labels.subject)
+        subject = ("projects", project, "subjects", labels.subject)
         path = path_of(*subject, "experiments", labels.session)
         answer = self._client.ask("GET", path, {"format": "json"})
         if answer.status == HTTPStatus.NOT_FOUND:
