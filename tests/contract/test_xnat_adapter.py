@@ -151,9 +151,9 @@ def test_a_session_that_vanished_is_not_called_archived(peer: XnatRemote, tmp_pa
     assert raised.value.kind is ErrorKind.UNEXPECTED
 
 
-@pytest.mark.parametrize("pages", [False, True])
-def test_a_session_that_expired_is_renewed(peer: XnatRemote, tmp_path: Path, pages: bool) -> None:
-    peer.server.login_pages = pages
+@pytest.mark.parametrize("how", ["401", "login_pages", "guests"])
+def test_a_session_that_expired_is_renewed(peer: XnatRemote, tmp_path: Path, how: str) -> None:
+    setattr(peer.server, how, True)
     paths = make_ct(tmp_path / "ct", 12)
     confirmed = []
     with adapter_for(peer.target()) as adapter:

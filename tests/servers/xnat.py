@@ -73,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.body.drain()
             self._answer(200, _LOGIN_PAGE, "text/html;charset=UTF-8")
             return
+        if user is None and self.xnat.guests and path != "/data/JSESSION":
+            user = "guest"
         if user is None:
             raise Refusal(401, "Unauthorized")
         self.user = user

@@ -79,6 +79,7 @@ class Xnat:
         self.archive: dict[tuple[str, str], Session] = {}
         self.filter: Callable[[Dataset], bool] = lambda _ds: True
         self.login_pages = False
+        self.guests = False
         self.busy: set[str] = set()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.sessions: dict[str, str] = {}

@@ -28,9 +28,13 @@ _LOG = "look at XNAT's log"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered: ``text`` is at most the beginning of its body."""
+    """What a server answered: ``text`` is at most the beginning of its body.
+
+    ``session`` is the ID of the session that it answered in, if it said so.
+    """
 
     status: int
+    session: str = ""
     media_type: str = ""
     location: str = ""
     retry_after: str = ""

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from crossdock.protocols.xnat.failures import translated, untrusted
 
 _SESSION = "/data/JSESSION"
 _SESSION_ID = re.compile(r"[0-9A-Za-z._-]{16,128}")
+_SET_SESSION = re.compile(r"(?:^|,\s*)JSESSIONID=([^;,\s]*)")
 _LONGEST_TEXT = 64 * 1024  # bytes of an answer
 _LONGEST_LIST = 32 * 1024 * 1024
 _LOGOUT_SECONDS = 3.0
@@ -68,6 +70,7 @@ class Client:
             base_url=target.url,
             verify=context,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # ours is set by hand
             follow_redirects=False,
             timeout=httpx.Timeout(target.timeout, connect=target.connect_timeout, pool=None),
             limits=httpx.Limits(max_connections=target.transfers + 1, keepalive_expiry=60),
@@ -120,7 +123,8 @@ class Client:
     ) -> Answer:
         session = self._have_session(None)
         answer = self._attempt(method, path, query, body, session, long=long)
-        if answer.wants_login:
+        # Where guests are let in, a session that is over shows only by the one that replaces it.
+        if answer.wants_login or answer.session not in ("", session):
             session = self._have_session(session)
             answer = self._attempt(method, path, query, body, session, long=long)
             if answer.wants_login:
@@ -205,9 +209,7 @@ class Client:
     def _exchange(self, request: httpx.Request, login: httpx.Auth | None, most: int) -> Answer:
         response = self._http.send(request, stream=True, auth=login or httpx.Auth())
         with contextlib.closing(response):
-            answer = _answer(response, most)
-        self._http.cookies.clear()  # ours is the only one, and sent by hand
-        return answer
+            return _answer(response, most)
 
     def _watched(self, body: Body) -> Iterator[bytes]:
         for block in body.blocks():
@@ -234,8 +236,10 @@ def _answer(response: httpx.Response, most: int) -> Answer:
     text = bytes(body[:most]).decode(errors="replace")
     if response.is_error:  # XNAT's own words are in the status line, or in the page
         text = f"{response.reason_phrase}\n{text}"
+    cookie = _SET_SESSION.search(said.get("Set-Cookie", ""))
     return Answer(
         status=response.status_code,
+        session=cookie[1] if cookie else "",
         media_type=said.get("Content-Type", "").partition(";")[0].strip().lower(),
         location=said.get("Location", ""),
         retry_after=said.get("Retry-After", ""),
