@@ -16,7 +16,7 @@ def remote(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Remote]:
     """The peer of each protocol in turn."""
-    monkeypatch.setenv("CROSSDOCK_SECRET_KEY", "a key for the secrets of one test only")
+    monkeypatch.setenv("CROSSDOCK_SECRET_KEY", "a-key-for-the-secrets-of-one-test-only")
     with REMOTES[request.param](tmp_path) as remote:
         yield remote
 

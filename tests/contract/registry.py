@@ -5,6 +5,7 @@ from contract.remotes_dicom import DicomTlsRemote
 from contract.remotes_dicomweb import DicomwebRemote
 from contract.remotes_s3 import S3Remote
 from contract.remotes_ssh import RsyncRemote, SftpRemote
+from contract.remotes_xnat import XnatRemote
 
 
 REMOTES: dict[str, type[Remote]] = {
@@ -15,4 +16,5 @@ REMOTES: dict[str, type[Remote]] = {
     "rsync": RsyncRemote,
     "s3": S3Remote,
     "sftp": SftpRemote,
+    "xnat": XnatRemote,
 }

@@ -16,6 +16,7 @@ from crossdock.protocols.folder import FolderAdapter
 from crossdock.protocols.rsync import RsyncAdapter
 from crossdock.protocols.s3 import S3Adapter
 from crossdock.protocols.sftp import SftpAdapter
+from crossdock.protocols.xnat import XnatAdapter
 from crossdock.telemetry import raised_at
 
 
@@ -32,6 +33,7 @@ def _adapters() -> dict[str, type[Adapter]]:
         "rsync": RsyncAdapter,
         "s3": S3Adapter,
         "sftp": SftpAdapter,
+        "xnat": XnatAdapter,
     }
     for entry in entry_points(group="crossdock.adapters"):
         try:

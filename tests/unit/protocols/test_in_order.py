@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from crossdock.protocols.folder.in_order import in_order
+from crossdock.protocols.in_order import in_order
 from waiting import until
 
 

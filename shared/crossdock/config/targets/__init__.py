@@ -21,6 +21,7 @@ from crossdock.config.targets.rsync import RsyncTarget
 from crossdock.config.targets.s3 import S3Target
 from crossdock.config.targets.sftp import SftpTarget
 from crossdock.config.targets.ssh import SshTarget
+from crossdock.config.targets.xnat import XnatTarget
 
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ BUILT_IN: tuple[type[TargetBase], ...] = (
     RsyncTarget,
     S3Target,
     SftpTarget,
+    XnatTarget,
 )
 
 
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
         | RsyncTarget
         | S3Target
         | SftpTarget
+        | XnatTarget
     )
 else:
     # Which protocols there are is known only now, so the union cannot be written with bars.
@@ -107,4 +110,5 @@ __all__ = [
     "StorageScpTarget",
     "Target",
     "TargetBase",
+    "XnatTarget",
 ]

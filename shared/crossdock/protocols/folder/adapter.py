@@ -24,8 +24,8 @@ from crossdock.protocols.folder.failures import (
     of_instance,
     of_target,
 )
-from crossdock.protocols.folder.in_order import in_order
 from crossdock.protocols.folder.owner import Owner, find_owner
+from crossdock.protocols.in_order import in_order
 from crossdock.protocols.payload import Payload, SpoolUnreadable
 from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.stages import StageFailed, run_stages

@@ -47,7 +47,7 @@ class _Threads(Generic[Item, Result]):
     def begin(self, item: Item) -> Future[Result]:
         """Have an item worked on."""
         if len(self._threads) < self._width:
-            thread = threading.Thread(target=self._run, name="folder", daemon=True)
+            thread = threading.Thread(target=self._run, name="in-order", daemon=True)
             self._threads.append(thread)
             thread.start()
         future: Future[Result] = Future()

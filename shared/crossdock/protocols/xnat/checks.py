@@ -1,0 +1,147 @@
+"""Tries a server stage by stage, as far as a delivery would go. Nothing is written."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from json import JSONDecodeError, loads
+from typing import TypeVar
+
+from crossdock.config.targets import XnatTarget
+from crossdock.dicom.tls import peer_certificate, words_of
+from crossdock.model import CheckReport
+from crossdock.protocols import network
+from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, run_stages
+from crossdock.protocols.xnat.client import Client, tls_context
+from crossdock.protocols.xnat.errors import XnatFailed
+from crossdock.protocols.xnat.failures import TLS_ADVICE
+from crossdock.protocols.xnat.projects import Projects
+from crossdock.protocols.xnat.sessions import Sessions
+
+
+T = TypeVar("T")
+
+_BUILD = "/xapi/siteConfig/buildInfo"
+_EXPIRES_SOON = 30  # days: from then on a check says so
+
+
+class Check:
+    """One check of a server."""
+
+    def __init__(self, target: XnatTarget) -> None:
+        self._target = target
+        self._made: Client | None = None
+        self._socket: socket.socket | None = None
+
+    def report(self) -> CheckReport:
+        """Run the stages: resolve, ping, connect, tls, authenticate, authorise, round trip."""
+        place = self._target.place
+        tls: tuple[Stage, ...] = (("tls", self._tls),) if self._target.secure else ()
+        try:
+            return run_stages(
+                (
+                    ("resolve", lambda: network.resolve(*place)),
+                    ("ping", lambda: network.ping(*place)),
+                    ("connect", self._connect),
+                    *tls,
+                    ("authenticate", self._authenticate),
+                    ("authorise", self._authorise),
+                    ("round trip", self._round_trip),
+                )
+            )
+        finally:
+            self._hang_up()
+            if self._made is not None:
+                self._made.close()
+
+    def _connect(self) -> str:
+        port = self._target.place[1]
+        try:
+            self._socket = socket.create_connection(
+                self._target.place, self._target.connect_timeout
+            )
+        except OSError as error:
+            words = (error.strerror or "no answer in time").lower()
+            advice = "is XNAT running, and are url and firewall right?"
+            raise StageFailed(f"cannot connect to port {port}: {words}", advice) from error
+        encrypted = "" if self._target.secure else "; nothing is encrypted, nor is the password"
+        return f"connected to port {port}{encrypted}"
+
+    def _tls(self) -> Found:
+        assert self._socket is not None  # noqa: S101 — the stage before made it
+        self._socket.settimeout(self._target.timeout)
+        context = _explained(lambda: tls_context(self._target))
+        host = self._target.place[0]
+        try:
+            self._socket = secured = context.wrap_socket(self._socket, server_hostname=host)
+        except ssl.SSLError as error:
+            raise StageFailed(words_of(error), TLS_ADVICE) from error
+        except OSError as error:
+            words = (error.strerror or "no answer in time").lower()
+            raise StageFailed(f"no TLS there: {words}", TLS_ADVICE) from error
+        return _of_certificate(secured)
+
+    def _authenticate(self) -> str:
+        self._hang_up()
+        _explained(lambda: self._client().log_in())
+        return f"{self._target.user} is logged in"
+
+    def _authorise(self) -> str:
+        """Look at the project, and at its prearchive: only who may edit it gets to see that."""
+        if not self._target.fixed_project:
+            raise StageSkipped("which project it is depends on each instance")
+        project = self._target.project
+        projects = Projects(self._target, self._client())
+        found = _explained(lambda: projects.id_of(project))
+        before = f"project {project} is there, but not for this account to edit: "
+        sessions = Sessions(self._target, self._client(), projects)
+        waiting = _explained(lambda: sessions.listed(found), before)
+        return f"project {project} may be edited; {len(waiting)} sessions in its prearchive"
+
+    def _round_trip(self) -> str:
+        answer = _explained(lambda: self._client().ask("GET", _BUILD))
+        if answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            raise StageSkipped(f"the server does not tell its version ({answer.words})")
+        if not answer.good:
+            raise StageFailed(f"{answer.words} when asked for the version", "look at XNAT's log")
+        return f"XNAT {_version(answer.text)}"
+
+    def _client(self) -> Client:
+        if self._made is None:
+            self._made = Client(self._target)
+        return self._made
+
+    def _hang_up(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+
+def _explained(call: Callable[[], T], before: str = "") -> T:
+    """Call, and turn what is wrong with the target into a failed stage."""
+    try:
+        return call()
+    except XnatFailed as error:
+        raise StageFailed(before + error.found, error.advice) from error
+
+
+def _of_certificate(sock: ssl.SSLSocket) -> Found:
+    found = peer_certificate(sock)
+    if found is None:
+        return Found(f"{sock.version()}")
+    days = found.days_left(time.time())
+    hint = ": have it renewed" if days < _EXPIRES_SOON else ""
+    return Found(
+        f"{sock.version()}; certificate for {', '.join(found.names)}, issued by {found.issuer},"
+        f" expires in {days} days{hint}",
+        days,
+    )
+
+
+def _version(text: str) -> str:
+    try:
+        version = str(loads(text)["version"])
+    except (JSONDecodeError, LookupError, TypeError):
+        return "of an unknown version"
+    return version if version.isprintable() and len(version) < 50 else "of an odd version"  # noqa: PLR2004 — a version
