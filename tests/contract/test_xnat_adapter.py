@@ -142,6 +142,27 @@ def test_a_session_that_xnat_is_at_work_on_is_busy(peer: XnatRemote, tmp_path: P
     assert len(peer.server.archive) == 1
 
 
+def test_what_comes_while_a_session_is_archived_is_added_to_it(
+    peer: XnatRemote, tmp_path: Path
+) -> None:
+    study = generate_uid()
+    first, second = (make_ct(tmp_path / name, 2, study=study) for name in "ab")
+    delivered(peer.target(), outgoing_of(first))
+    (session,) = peer.server.prearchive
+    session.status = "ARCHIVING"
+    outgoing = outgoing_of(second)
+    with adapter_for(peer.target(**ARCHIVE)) as adapter:
+        assert all(each.confirmed for each in adapter.send(outgoing))
+        assert len(peer.server.prearchive) == 2
+        with pytest.raises(DeliveryError) as raised:
+            adapter.finish(outgoing)
+        assert raised.value.kind is ErrorKind.BUSY
+        session.status = "READY"
+        adapter.finish(outgoing)
+    assert peer.server.prearchive == []
+    assert peer.received() == by_uid([*first, *second])
+
+
 def test_a_session_that_vanished_is_not_called_archived(peer: XnatRemote, tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
     delivered(peer.target(commit=False), outgoing)
