@@ -1,6 +1,7 @@
 """What only XNAT can get wrong: sessions, labels, places, zips, and answers that mean otherwise."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from contract.remotes_xnat import IMPORT, XnatRemote
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Outgoing, adapter_for
+from crossdock.protocols.payload import Payload
 from servers.relay import Reply, Request
 from servers.xnat_state import ALIAS, PROJECT, READER, USER
 from studies import by_uid, make_ct
@@ -328,6 +330,30 @@ def test_several_requests_are_under_way_in_one_session(peer: XnatRemote, tmp_pat
     seen: list[str] = []
     outcomes = delivered(peer.through(rule, transfers=3), outgoing_of(make_ct(tmp_path / "ct", 7)))
     assert [each.outcome for each in outcomes] == [DELIVERED] * 7
+
+
+def test_who_stops_need_not_wait_for_requests_that_hang(peer: XnatRemote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 9)
+    for path in paths[:2]:
+        changed(path, StudyDescription="longer than those that hang")
+    hanging = threading.Event()
+
+    def rule(request: Request) -> str | None:
+        if request.path.startswith(IMPORT) and int(request.headers["Content-Length"]) == usual:
+            hanging.set()
+            return "hang"
+        return None
+
+    outgoing = outgoing_of(paths)
+    with Payload(outgoing[-1]) as payload:
+        usual = payload.size
+    with adapter_for(peer.through(rule, timeout=50)) as adapter:
+        sending = adapter.send(outgoing)
+        assert [next(sending).number, next(sending).number] == [1, 2]
+        assert hanging.wait(20)
+        began = time.monotonic()
+        sending.close()  # type: ignore[attr-defined]  # it is a generator
+    assert time.monotonic() - began < 15
 
 
 ANSWERS = [
