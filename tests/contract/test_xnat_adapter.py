@@ -258,6 +258,18 @@ def test_with_a_template_only_instances_of_unknown_projects_are_refused(
     assert "Zweistein" not in outcomes[1].detail
 
 
+@pytest.mark.parametrize("settings", [{}, ZIP])
+def test_with_a_template_too_only_one_instance_goes_astray(
+    peer: XnatRemote, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    account = {"user": READER[0], "password": READER[1]}
+    paths = make_ct(tmp_path / "ct", 5, description=PROJECT)
+    target = peer.target(project="{StudyDescription}", **account, **settings)
+    outcomes = delivered(target, outgoing_of(paths))
+    assert [each.outcome for each in outcomes] == [REFUSED] * 5
+    assert len(peer.server.unassigned()) == 1
+
+
 def test_an_empty_answer_means_that_it_was_left_out(peer: XnatRemote, tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 2))
     peer.server.filter = lambda _ds: False
