@@ -1,6 +1,7 @@
 """What only XNAT can get wrong: sessions, labels, places, zips, and answers that mean otherwise."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from contract.remotes_xnat import IMPORT, XnatRemote
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Outgoing, adapter_for
+from crossdock.protocols.payload import Payload
 from servers.relay import Reply, Request
 from servers.xnat_state import ALIAS, PROJECT, READER, USER
 from studies import by_uid, make_ct
@@ -142,6 +144,27 @@ def test_a_session_that_xnat_is_at_work_on_is_busy(peer: XnatRemote, tmp_path: P
     assert len(peer.server.archive) == 1
 
 
+def test_what_comes_while_a_session_is_archived_is_added_to_it(
+    peer: XnatRemote, tmp_path: Path
+) -> None:
+    study = generate_uid()
+    first, second = (make_ct(tmp_path / name, 2, study=study) for name in "ab")
+    delivered(peer.target(), outgoing_of(first))
+    (session,) = peer.server.prearchive
+    session.status = "ARCHIVING"
+    outgoing = outgoing_of(second)
+    with adapter_for(peer.target(**ARCHIVE)) as adapter:
+        assert all(each.confirmed for each in adapter.send(outgoing))
+        assert len(peer.server.prearchive) == 2
+        with pytest.raises(DeliveryError) as raised:
+            adapter.finish(outgoing)
+        assert raised.value.kind is ErrorKind.BUSY
+        session.status = "READY"
+        adapter.finish(outgoing)
+    assert peer.server.prearchive == []
+    assert peer.received() == by_uid([*first, *second])
+
+
 def test_a_session_that_vanished_is_not_called_archived(peer: XnatRemote, tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
     delivered(peer.target(commit=False), outgoing)
@@ -235,6 +258,18 @@ def test_with_a_template_only_instances_of_unknown_projects_are_refused(
     assert "Zweistein" not in outcomes[1].detail
 
 
+@pytest.mark.parametrize("settings", [{}, ZIP])
+def test_with_a_template_too_only_one_instance_goes_astray(
+    peer: XnatRemote, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    account = {"user": READER[0], "password": READER[1]}
+    paths = make_ct(tmp_path / "ct", 5, description=PROJECT)
+    target = peer.target(project="{StudyDescription}", **account, **settings)
+    outcomes = delivered(target, outgoing_of(paths))
+    assert [each.outcome for each in outcomes] == [REFUSED] * 5
+    assert len(peer.server.unassigned()) == 1
+
+
 def test_an_empty_answer_means_that_it_was_left_out(peer: XnatRemote, tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 2))
     peer.server.filter = lambda _ds: False
@@ -307,6 +342,30 @@ def test_several_requests_are_under_way_in_one_session(peer: XnatRemote, tmp_pat
     seen: list[str] = []
     outcomes = delivered(peer.through(rule, transfers=3), outgoing_of(make_ct(tmp_path / "ct", 7)))
     assert [each.outcome for each in outcomes] == [DELIVERED] * 7
+
+
+def test_who_stops_need_not_wait_for_requests_that_hang(peer: XnatRemote, tmp_path: Path) -> None:
+    paths = make_ct(tmp_path / "ct", 9)
+    for path in paths[:2]:
+        changed(path, StudyDescription="longer than those that hang")
+    hanging = threading.Event()
+
+    def rule(request: Request) -> str | None:
+        if request.path.startswith(IMPORT) and int(request.headers["Content-Length"]) == usual:
+            hanging.set()
+            return "hang"
+        return None
+
+    outgoing = outgoing_of(paths)
+    with Payload(outgoing[-1]) as payload:
+        usual = payload.size
+    with adapter_for(peer.through(rule, timeout=50)) as adapter:
+        sending = adapter.send(outgoing)
+        assert [next(sending).number, next(sending).number] == [1, 2]
+        assert hanging.wait(20)
+        began = time.monotonic()
+        sending.close()  # type: ignore[attr-defined]  # it is a generator
+    assert time.monotonic() - began < 15
 
 
 ANSWERS = [

@@ -148,7 +148,7 @@ class Xnat:
         return name if _text(there, "SOPInstanceUID") == uid else own
 
     def _receiving(self, user: str, query: dict[str, str], ds: Dataset) -> Session:
-        """Return the session of this study in the prearchive; a locked one takes nothing."""
+        """Return the session of this study, a new one while another is on its way to the archive."""
         project = self.named(query.get("PROJECT_ID", ""))
         place = project.id if project and user in project.editors else _UNASSIGNED
         label, study = (
@@ -157,10 +157,10 @@ class Xnat:
         )
         with self.lock:
             for session in self.prearchive:
-                if (session.project, session.folder, session.tag) == (place, label, study):
-                    if session.status in ("BUILDING", "ARCHIVING"):
-                        raise Refusal(400, "session is locked")
-                    session.status = "RECEIVING"
+                found = (session.project, session.folder, session.tag) == (place, label, study)
+                if found and session.status != "ARCHIVING":
+                    building = session.status == "BUILDING"
+                    session.status = "RECEIVING_INTERRUPT" if building else "RECEIVING"
                     return session
             now = time.time_ns() // 1_000_000
             stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime(now / 1000)) + f"{now % 1000:03d}"

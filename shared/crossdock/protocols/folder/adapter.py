@@ -162,9 +162,9 @@ class FolderAdapter(Adapter):
         with Payload(outgoing) as payload, of_instance():
             name = self._places.path(outgoing)
             with files.opened(self._enter(name.parent)) as directory:
-                place = self._free_name(directory, name, payload)
-                if place is not None:
-                    self._write(outgoing, payload, directory, place)
+                free = self._free_name(directory, name, payload)
+                if free is not None:
+                    self._write(outgoing, payload, directory, name, free)
 
     def _free_name(self, directory: int, name: PurePosixPath, payload: Payload) -> str | None:
         """Return the first name that is free, None if the instance is here under one before it."""
@@ -174,7 +174,15 @@ class FolderAdapter(Adapter):
                 return candidate if found is None else None
         raise AssertionError("there is always a next name")
 
-    def _write(self, outgoing: Outgoing, payload: Payload, directory: int, name: str) -> None:
+    def _write(
+        self,
+        outgoing: Outgoing,
+        payload: Payload,
+        directory: int,
+        name: PurePosixPath,
+        free: str | None,
+    ) -> None:
+        """Write a file and give it the ``free`` name, or the next if that is taken meanwhile."""
         if self._target.complete_marker:
             files.remove(directory, COMPLETE)
         temporary = self._temporary(outgoing)
@@ -183,9 +191,8 @@ class FolderAdapter(Adapter):
                 files.write(file, payload.meta)
                 files.copy(payload.file, payload.offset, file)
                 self._dress_file(file)
-            free: str | None = name
             while free is not None and not files.give_name(directory, temporary, free):
-                free = self._free_name(directory, PurePosixPath(name), payload)
+                free = self._free_name(directory, name, payload)
         finally:
             with contextlib.suppress(OSError):  # what went wrong before is what counts
                 files.remove(directory, temporary)

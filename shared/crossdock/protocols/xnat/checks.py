@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from json import JSONDecodeError, loads
@@ -23,7 +22,6 @@ from crossdock.protocols.xnat.sessions import Sessions
 T = TypeVar("T")
 
 _BUILD = "/xapi/siteConfig/buildInfo"
-_EXPIRES_SOON = 30  # days: from then on a check says so
 
 
 class Check:
@@ -80,7 +78,7 @@ class Check:
         except OSError as error:
             words = (error.strerror or "no answer in time").lower()
             raise StageFailed(f"no TLS there: {words}", TLS_ADVICE) from error
-        return _of_certificate(secured)
+        return network.secured(secured.version() or "TLS", peer_certificate(secured))
 
     def _authenticate(self) -> str:
         self._hang_up()
@@ -124,19 +122,6 @@ def _explained(call: Callable[[], T], before: str = "") -> T:
         return call()
     except XnatFailed as error:
         raise StageFailed(before + error.found, error.advice) from error
-
-
-def _of_certificate(sock: ssl.SSLSocket) -> Found:
-    found = peer_certificate(sock)
-    if found is None:
-        return Found(f"{sock.version()}")
-    days = found.days_left(time.time())
-    hint = ": have it renewed" if days < _EXPIRES_SOON else ""
-    return Found(
-        f"{sock.version()}; certificate for {', '.join(found.names)}, issued by {found.issuer},"
-        f" expires in {days} days{hint}",
-        days,
-    )
 
 
 def _version(text: str) -> str:

@@ -51,18 +51,20 @@ def path_of(*parts: str) -> str:
 
 
 class Client:
-    """Makes requests in one session of XNAT's, which is opened when it is needed, and anew when
-    the server has forgotten it. May be used by several threads.
+    """Makes requests in one session of XNAT's. May be used by several threads.
+
+    The session is opened when it is needed, and anew when the server has forgotten it.
 
     Raises:
         XnatFailed: by all methods but ``close``: there is no answer, or none that XNAT gives.
-    """  # noqa: D205 — one sentence
+    """
 
     def __init__(self, target: XnatTarget) -> None:
         self._target = target
         self._session: str | None = None
         self._opening = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._noting = threading.Lock()
         self._interrupted = False
         # A context is not used without TLS, and cheap as long as it knows no CAs.
         context = tls_context(target) if target.secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -218,8 +220,9 @@ class Client:
 
     def _opened(self, stream: Any) -> None:
         """Remember the socket of a connection that has just been opened."""
-        kept = [each for each in self._sockets if each.fileno() >= 0]
-        self._sockets = [*kept, stream.get_extra_info("socket")]
+        with self._noting:
+            kept = [each for each in self._sockets if each.fileno() >= 0]
+            self._sockets = [*kept, stream.get_extra_info("socket")]
 
     def _go_on(self) -> None:
         if self._interrupted:

@@ -28,6 +28,7 @@ class Importing:
         self._target = target
         self._client = client
         self._projects = projects
+        self._closed: dict[str, str] = {}
 
     def outcomes(self, batch: Batch) -> list[InstanceOutcome]:
         """Send a batch, and return the outcome of each instance.
@@ -60,10 +61,12 @@ class Importing:
         return outcomes
 
     def _import(self, handler: str, labels: Labels, body: Body) -> None:
+        if labels.project in self._closed:
+            raise InstanceRefused("not sent", self._closed[labels.project])
         project = self._id_of(labels.project)
         for place in places_of(self._client.post(_IMPORT, self._query(handler, labels), body)):
             if place.project.lower() not in (project.lower(), labels.project.lower()):
-                raise self._misplaced(place)
+                raise self._misplaced(place, labels.project)
 
     def _query(self, handler: str, labels: Labels) -> dict[str, str]:
         query = {
@@ -89,7 +92,8 @@ class Importing:
             detail = f"no project for it: {error.found}"
             raise InstanceRefused("no project", detail) from error
 
-    def _misplaced(self, place: Place) -> XnatFailed | InstanceRefused:
+    def _misplaced(self, place: Place, project: str) -> XnatFailed | InstanceRefused:
+        """Return where something went astray; nothing more is sent for that project."""
         if place.project == "Unassigned":
             landed = f"Unassigned of the {place.words}"
         else:
@@ -99,4 +103,5 @@ class Importing:
         advice = f"is there a project {which}, and may {self._target.user} write to it?"
         if self._target.fixed_project:
             return XnatFailed(ErrorKind.MISCONFIGURED, found, advice)
+        self._closed[project] = f"XNAT put another instance of its project elsewhere: {advice}"
         return InstanceRefused("misplaced", f"{found}: {advice}")

@@ -101,7 +101,7 @@ def _session(row: dict[str, str], labels: Labels) -> _Session | None:
     timestamp, folder = row.get("timestamp", ""), row.get("folderName") or row.get("name", "")
     if not ours or not timestamp:
         return None
-    return _Session(timestamp, folder, row.get("status", "").upper())
+    return _Session(timestamp, folder, row.get("status", "").upper().lstrip("_"))
 
 
 def _of_archive(answer: Answer) -> XnatFailed:
