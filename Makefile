@@ -23,7 +23,7 @@ fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, fo
 
 bench: $(VENV)/.installed-dev ## Measure the data plane beside DCMTK, Orthanc and pynetdicom.
 	@for name in receive send tls parcels stall distance end_to_end \
-		target_dicom target_dicomweb target_folder target_rsync target_s3 target_sftp; do \
+		target_dicom target_dicomweb target_folder target_rsync target_s3 target_sftp target_xnat; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(VENV)/.installed-dev ## Check style, types and the borders between packages.
