@@ -5,6 +5,7 @@ an instance that is filtered out is no error, what comes before a bad file of a 
 requests at once that would write the same file are refused.
 """
 
+import os
 import struct
 import tempfile
 import threading
@@ -270,7 +271,9 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
 
 
 def temporary(directory: Path) -> Path:
-    return Path(tempfile.mkstemp(prefix="incoming-", dir=directory)[1])
+    descriptor, path = tempfile.mkstemp(prefix="incoming-", dir=directory)
+    os.close(descriptor)
+    return Path(path)
 
 
 def copy(stream: BinaryIO, path: Path, length: int) -> int:
