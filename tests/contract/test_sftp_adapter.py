@@ -16,8 +16,8 @@ from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import Outcome
 from crossdock.protocols import Outgoing, adapter_for
 from crossdock.protocols.payload import Payload
-from crossdock.protocols.sftp import SftpAdapter
 from crossdock.protocols.sftp.failures import of_session
+from crossdock.protocols.sftp.uploads import temporary_name
 from servers.asyncssh_server import Sftp, asyncssh_server
 from servers.samples import write_instance
 from servers.sshd import sshd
@@ -38,10 +38,6 @@ class Counting(Sftp):
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
         type(self).written += len(data)
         return super().write(file_obj, offset, data)  # type: ignore[no-any-return,unused-ignore]
-
-
-def temporary(adapter: SftpAdapter, outgoing: Outgoing) -> str:
-    return adapter._temporary(outgoing)  # noqa: SLF001 — what only a kill leaves
 
 
 def large(tmp_path: Path) -> Outgoing:
@@ -65,8 +61,7 @@ def test_an_upload_goes_on_where_it_was_cut_if_what_is_there_is_its_beginning(
         pinned = {"host_key": {"pinned": [host_key]}}
         target = remote.target(naming="{SOPInstanceUID}.dcm", **account, **pinned)
         with adapter_for(target) as adapter:
-            assert isinstance(adapter, SftpAdapter)
-            left = remote.path / temporary(adapter, outgoing)
+            left = remote.path / temporary_name(target, outgoing)
             left.write_bytes(part if sound else b"\xff" * len(part))
             (outcome,) = adapter.send([outgoing])
     assert outcome.outcome is Outcome.DELIVERED
@@ -114,8 +109,7 @@ def test_what_a_killed_worker_left_is_replaced_and_never_seen(
     (outgoing,) = outgoing_of(make_ct(tmp_path / "ct", 1))
     target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
     with adapter_for(target) as adapter:
-        assert isinstance(adapter, SftpAdapter)
-        (remote.path / temporary(adapter, outgoing)).write_bytes(b"half" * 10_000)
+        (remote.path / temporary_name(target, outgoing)).write_bytes(b"half" * 10_000)
         assert [each.confirmed for each in adapter.send([outgoing])] == [True]
     assert len(remote.files()) == 1
     assert remote.received() == by_uid([outgoing.path])

@@ -10,7 +10,7 @@ import asyncssh
 from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.sftp.connection import Connection
-from crossdock.protocols.sftp.uploads import Uploads
+from crossdock.protocols.sftp.uploads import require_base
 from crossdock.protocols.ssh.opening import explained
 from crossdock.protocols.stages import Stage, StageSkipped
 
@@ -40,7 +40,7 @@ class _Findings:
         return self._connection.session
 
     async def directory(self) -> str:
-        return await Uploads(self._target, self._connection).require_base()
+        return await require_base(self._target, self._session)
 
     async def authorise(self) -> str:
         """Write, sync, name, read and remove a file, as sending does."""

@@ -33,6 +33,7 @@ _CIPHERS = (
 _LOOKS = 8  # how often per timeout it is looked whether anything moves
 _KEEPALIVES = 3
 _GRACE_SECONDS = 0.1
+_MSG_IGNORE = 2  # RFC 4253 12
 
 
 class _Client(asyncssh.SSHClient):
@@ -184,6 +185,7 @@ class Connection:
     async def _authenticate(self) -> str:
         login = set_before(self._login)
         self._ssh = await asyncio.wait_for(login, self._target.timeout)
+        _send_no_ignored(self._ssh)
         start = self._ssh.start_sftp_client()
         self._session = await asyncio.wait_for(start, self._target.timeout)
         self._moved = asyncio.get_running_loop().time()
@@ -260,3 +262,17 @@ class Connection:
                 await asyncio.wait_for(self._ssh.wait_closed(), self._target.connect_timeout)
         if self._socket is not None:
             self._socket.close()
+
+
+def _send_no_ignored(connection: asyncssh.SSHClientConnection) -> None:
+    """Leave out the empty packet that the library sends before each one (RFC 4251 9.3.1).
+
+    It protects ciphers in CBC mode, of which we offer none, and takes a fifth of the time.
+    """
+    send = connection.send_packet
+
+    def send_packet(kind: int, *arguments: bytes, **options: Any) -> None:
+        if kind != _MSG_IGNORE:
+            send(kind, *arguments, **options)
+
+    vars(connection)["send_packet"] = send_packet

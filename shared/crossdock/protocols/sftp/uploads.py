@@ -7,15 +7,20 @@ broke is always a beginning of the delivery. Coroutines of the connection's loop
 
 import asyncio
 import contextlib
+import hashlib
 import posixpath
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import asyncssh
 
 from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.model import InstanceOutcome, Outcome
+from crossdock.protocols.base import Outgoing
 from crossdock.protocols.payload import Payload, SpoolUnreadable
-from crossdock.protocols.placing import COMPLETE
+from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.sftp.connection import Connection
 from crossdock.protocols.sftp.failures import Refused, of_name
 from crossdock.protocols.ssh.failures import misconfigured
@@ -30,24 +35,20 @@ _KEPT = asyncssh.FXF_READ | asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """One file: its content, its names, and its turn to be renamed.
-
-    ``turn`` comes once the file before has been renamed; ``done`` is the turn of the one after.
-    """
+class _Upload:
+    """One file: its content and its names."""
 
     payload: Payload
     temporary: str
     final: str
-    turn: asyncio.Event
-    done: asyncio.Event
 
 
 class Uploads:
     """Uploads of one delivery over an open connection."""
 
-    def __init__(self, target: SftpTarget, connection: Connection) -> None:
+    def __init__(self, target: SftpTarget, places: Places, connection: Connection) -> None:
         self._target = target
+        self._places = places
         self._connection = connection
         self._session = connection.session
         self._block = min(_LARGEST_BLOCK, self._session.limits.max_write_len or 32768)
@@ -57,48 +58,60 @@ class Uploads:
         self._file = asyncssh.SFTPAttrs(permissions=int(target.file_mode, 8))
         self._directory = asyncssh.SFTPAttrs(permissions=int(target.directory_mode, 8))
 
-    async def put(self, upload: Upload) -> None:
-        """Put one file in its place.
+    def begin(
+        self, outgoing: Outgoing, turn: asyncio.Event, done: asyncio.Event
+    ) -> "Future[InstanceOutcome]":
+        """Start to put one instance in its place.
 
-        Raises:
-            Refused: the server does not take this one; the next ones may go on.
-            SpoolUnreadable: the file in the spool cannot be read; as above.
+        It is renamed when its ``turn`` has come; ``done`` is the turn of the one after. What is
+        returned raises DeliveryError where the connection or the target is the problem.
         """
-        try:
-            await self._prepared(posixpath.dirname(upload.final))
-            await self._write(upload)
-            await upload.turn.wait()
-            await self._rename(upload)
-        except (Refused, SpoolUnreadable):
-            with contextlib.suppress(asyncssh.SFTPError):
-                await self._session.remove(upload.temporary)
-            await upload.turn.wait()
-            upload.done.set()
-            raise
+        return self._connection.begin(self._put(outgoing, turn, done))
 
-    async def complete(self, directory: str) -> None:
+    async def _put(
+        self, outgoing: Outgoing, turn: asyncio.Event, done: asyncio.Event
+    ) -> InstanceOutcome:
+        try:
+            outcome = self._places.excluded(outgoing)
+            if outcome is None:
+                await self._store(outgoing, turn, done)
+                outcome = outgoing.outcome(Outcome.DELIVERED)
+        except SpoolUnreadable as error:
+            detail = f"its file in the spool cannot be read: {error}"
+            outcome = outgoing.outcome(Outcome.NOT_SENT, detail=detail)
+        except Refused as error:
+            outcome = outgoing.outcome(Outcome.REFUSED, error.status, error.detail)
+        await turn.wait()
+        done.set()
+        return outcome
+
+    async def _store(self, outgoing: Outgoing, turn: asyncio.Event, done: asyncio.Event) -> None:
+        final = self._remote(self._places.path(outgoing))
+        directory = posixpath.dirname(final)
+        temporary = posixpath.join(directory, temporary_name(self._target, outgoing))
+        with Payload(outgoing) as payload:
+            upload = _Upload(payload, temporary, final)
+            try:
+                await self._prepared(directory)
+                await self._write(upload)
+                await turn.wait()
+                await self._rename(upload, done)
+            except (Refused, SpoolUnreadable):
+                with contextlib.suppress(asyncssh.SFTPError):
+                    await self._session.remove(temporary)
+                raise
+
+    def _remote(self, path: PurePosixPath) -> str:
+        return posixpath.join(self._target.base, str(path))
+
+    async def complete(self, path: PurePosixPath) -> None:
         """Write the ``.complete`` marker into a directory, which is made if need be."""
+        directory = self._remote(path).removesuffix("/.")
         await self._prepared(directory)
         file = await self._session.open(
             posixpath.join(directory, COMPLETE), _TRUNCATED, self._file, encoding=None
         )
         await file.close()
-
-    async def require_base(self) -> str:
-        """Say that the target's directory is there.
-
-        Raises:
-            DeliveryError: it is not.
-        """
-        path = self._target.path
-        try:
-            attributes = await self._session.stat(self._target.base)
-        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
-            advice = "make it on the server, or correct path; it is never made by itself"
-            raise misconfigured(f"{path} is not there", advice) from None
-        if attributes.type != asyncssh.FILEXFER_TYPE_DIRECTORY:
-            raise misconfigured(f"{path} is no directory", "correct path")
-        return f"{path} is a directory"
 
     async def _prepared(self, directory: str) -> None:
         """Make a directory ready for files, once: there, and no longer called complete."""
@@ -110,7 +123,7 @@ class Uploads:
 
     async def _prepare(self, directory: str) -> None:
         if not await self._is_directory(directory):
-            await self.require_base()
+            await require_base(self._target, self._session)
             await self._make(directory)
         elif self._target.complete_marker:
             with contextlib.suppress(asyncssh.SFTPNoSuchFile):
@@ -144,7 +157,7 @@ class Uploads:
             return False
         return attributes.type == asyncssh.FILEXFER_TYPE_DIRECTORY
 
-    async def _write(self, upload: Upload) -> None:
+    async def _write(self, upload: _Upload) -> None:
         payload = upload.payload
         file, position = await self._opened(upload)
         try:
@@ -157,7 +170,7 @@ class Uploads:
             detail = f"{self._target.path}: the server has {steps[1].size} bytes of {payload.size}"
             raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
 
-    async def _opened(self, upload: Upload) -> tuple[asyncssh.SFTPClientFile, int]:
+    async def _opened(self, upload: _Upload) -> tuple[asyncssh.SFTPClientFile, int]:
         """Open the temporary file; return it and where to go on in it."""
         if upload.payload.size >= _WORTH_RESUMING:
             with contextlib.suppress(asyncssh.SFTPError):  # then it is written anew
@@ -168,7 +181,7 @@ class Uploads:
             )
         return file, 0
 
-    async def _resumed(self, upload: Upload) -> tuple[asyncssh.SFTPClientFile, int]:
+    async def _resumed(self, upload: _Upload) -> tuple[asyncssh.SFTPClientFile, int]:
         """Open what an earlier try left, if its end is what it should be.
 
         The blocks that were under way last are written again: they may have holes in between.
@@ -233,12 +246,12 @@ class Uploads:
             await file.fsync()
         self._connection.moved()
 
-    async def _rename(self, upload: Upload) -> None:
+    async def _rename(self, upload: _Upload, done: asyncio.Event) -> None:
         """Rename, and let the next one go as soon as the request is on its way."""
         renaming = asyncio.ensure_future(self._replace(upload.temporary, upload.final))
         try:
             await asyncio.sleep(0)
-            upload.done.set()
+            done.set()
             await renaming
         except (asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied) as error:
             if await self._is_directory(upload.final):
@@ -256,3 +269,26 @@ class Uploads:
                 with contextlib.suppress(asyncssh.SFTPNoSuchFile):
                     await self._session.remove(final)
                 await self._session.rename(temporary, final)
+
+
+def temporary_name(target: SftpTarget, outgoing: Outgoing) -> str:
+    """Return a hidden name that only this instance of this delivery has, in every try."""
+    own = f"{target.name}/{outgoing.path.parent.name}/{outgoing.path.name}"
+    return f".{hashlib.sha256(own.encode()).hexdigest()[:24]}.part"
+
+
+async def require_base(target: SftpTarget, session: asyncssh.SFTPClient) -> str:
+    """Say that the target's directory is there.
+
+    Raises:
+        DeliveryError: it is not.
+    """
+    path = target.path
+    try:
+        attributes = await session.stat(target.base)
+    except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+        advice = "make it on the server, or correct path; it is never made by itself"
+        raise misconfigured(f"{path} is not there", advice) from None
+    if attributes.type != asyncssh.FILEXFER_TYPE_DIRECTORY:
+        raise misconfigured(f"{path} is no directory", "correct path")
+    return f"{path} is a directory"
