@@ -26,7 +26,7 @@ class Orthanc:
         self.dicom_port = dicom_port
         self.http_port = http_port
         self.user = user
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", auth=user, timeout=20.0)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", auth=user, timeout=120.0)
 
     @property
     def dicomweb(self) -> str:
