@@ -20,9 +20,8 @@ from crossdock.protocols.ssh.openssh import OpenSsh
 from crossdock.protocols.stages import run_stages
 
 
-_FIRST_BATCH = 32 * 1024 * 1024  # bytes: small, so that rsync has something to do soon
+_FIRST_BATCH = 64 * 1024 * 1024  # bytes: small, so that rsync has something to do soon
 _LARGEST_BATCH = 512 * 1024 * 1024
-_GROWTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ class RsyncAdapter(Adapter):
             full = len(batch.items) >= self._target.batch or batch.size >= largest
             if full or item.path in batch.paths:
                 yield batch
-                batch, largest = staging.batch(), min(largest * _GROWTH, _LARGEST_BATCH)
+                batch, largest = staging.batch(), _LARGEST_BATCH
             if item.path is None:
                 batch.items.append(item)
                 continue
