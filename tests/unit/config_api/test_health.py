@@ -134,6 +134,25 @@ def test_the_page_shows_what_waits_and_what_is_held(gateway):
     assert "crossdock deliveries retry p-research" in text
 
 
+ACCOUNT = {"user": "gw", "password": {"env": "PW"}}
+WHERE = {
+    "pacs.lan:104": {"type": "dicom", "host": "pacs.lan", "port": 104, "called_ae_title": "P"},
+    "login.hpc:22": {"type": "rsync", "host": "login.hpc", "path": "in", **ACCOUNT},
+    "sftp.lan:22": {"type": "sftp", "host": "sftp.lan", "path": "in", **ACCOUNT},
+    "/data/folder": {"type": "folder", "path": "/data/folder"},
+    "my-bucket": {"type": "s3", "bucket": "my-bucket"},
+    "https://web.lan/dicom-web": {"type": "dicomweb", "url": "https://web.lan/dicom-web"},
+    "https://xnat.lan": {"type": "xnat", "url": "https://xnat.lan", "project": "P", **ACCOUNT},
+}
+
+
+def test_the_page_says_of_every_target_where_it_is(gateway):
+    targets = [{"name": f"t{n}", **each} for n, each in enumerate(WHERE.values())]
+    assert gateway.http.put("/api/v1/gateway", json={"targets": targets}).status_code == 200
+    text = gateway.http.get("/").text
+    assert [where for where in WHERE if where not in text] == []
+
+
 def test_services_get_the_configuration_only_when_theirs_is_another(gateway):
     publisher = Publisher(gateway.parts.configuration)
     assert publisher.respond(ConfigRequested(service="x")).document == {}
