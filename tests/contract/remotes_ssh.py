@@ -44,7 +44,7 @@ class SshRemote(Remote):
         return sorted(
             path
             for path in self.path.rglob("*")
-            if path.is_file() and path.parent.name != ".crossdock-partial"
+            if path.is_file() and not path.parent.name.startswith(".crossdock-partial")
         )
 
     def absent(self) -> Target:

@@ -143,6 +143,8 @@ class RsyncAdapter(Adapter):
                 batch.items.append(item)
                 continue
             try:
+                if not batch.paths:
+                    self._opened()  # nothing is copied for a target that is not there
                 with said():
                     batch.add(outgoing, item.path)
             except SpoolUnreadable as error:
@@ -162,7 +164,7 @@ class RsyncAdapter(Adapter):
     def _begin(self, batch: Batch) -> _Underway:
         if not batch.paths:
             return _Underway(batch, None)
-        return _Underway(batch, self._opened().send(batch.directory, batch.roots()))
+        return _Underway(batch, self._opened().send(batch.directory, batch.roots(), batch.delivery))
 
     def _outcomes(self, underway: _Underway) -> Iterator[InstanceOutcome]:
         """Wait for a run, and yield the outcomes of its batch.
@@ -192,7 +194,7 @@ class RsyncAdapter(Adapter):
         rsync = self._opened_still(ended)
         if ended.cannot_sync and rsync.syncs:
             rsync.syncs = False
-            ended = waited(rsync.send(batch.directory, batch.roots()))
+            ended = waited(rsync.send(batch.directory, batch.roots(), batch.delivery))
         return ended
 
     def _missing(self, batch: Batch, ended: Ended) -> set[str]:
@@ -235,7 +237,9 @@ class RsyncAdapter(Adapter):
         return rsync
 
     def _marked(self, batch: Batch) -> None:
-        ended = self._ended(batch, self._opened().send(batch.directory, batch.roots()))
+        ended = self._ended(
+            batch, self._opened().send(batch.directory, batch.roots(), batch.delivery)
+        )
         if ended.code:
             raise of_run(ended, self._target)
 

@@ -1,5 +1,6 @@
 """Runs of rsync over an open connection."""
 
+import hashlib
 import os
 import shlex
 import signal
@@ -17,7 +18,7 @@ from crossdock.protocols.ssh.programs import plain_environment, program_named
 
 
 PARTIAL = ".crossdock-partial"
-"""The directory, beside the files, where they are until all of a run are there."""
+"""How the directories begin, beside the files, where these are until all of a run are there."""
 
 _KEPT = 256 * 1024  # bytes of what a run says
 
@@ -65,13 +66,13 @@ class Rsync:
         self._program = program_named("rsync")
         self.syncs = True
 
-    def send(self, directory: Path, roots: Sequence[str]) -> Run:
+    def send(self, directory: Path, roots: Sequence[str], delivery: str = "") -> Run:
         """Start sending what lies in a directory, to get its names all together.
 
-        Of what is there only ``.complete`` is removed, and only in directories that get files.
+        What is cut goes on at the next try of the same ``delivery``, any word of its own. Of what is there only ``.complete`` is removed, and only in directories that get files.
         """
         options = [
-            f"--partial-dir={PARTIAL}",
+            f"--partial-dir={PARTIAL}-{hashlib.sha256(delivery.encode()).hexdigest()[:12]}",
             "--delay-updates",
             "--ignore-times",  # the same size and time are no proof of the same content
             "--delete",

@@ -81,6 +81,11 @@ class Batch:
             return ["./"]
         return [f"./{name}" for name in dict.fromkeys(path.parts[0] for path in self.paths)]
 
+    @property
+    def delivery(self) -> str:
+        """A word that only the delivery has of which this is a part."""
+        return self.items[0].outgoing.path.parent.name if self.items else ""
+
     def remove(self) -> None:
         """Remove the files."""
         shutil.rmtree(self.directory, ignore_errors=True)
