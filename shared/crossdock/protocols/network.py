@@ -62,7 +62,7 @@ def secured(spoken: str, certificate: PeerCertificate | None) -> Found:
     hint = ": have it renewed" if days < _EXPIRES_SOON else ""
     detail = (
         f"{spoken}; certificate of {certificate.subject}, issued by {certificate.issuer},"
-        f" expires in {days} days{hint}"
+        f" expires in {days} days{hint}; it is for {', '.join(certificate.names)}"
     )
     return Found(detail, days)
 
