@@ -209,7 +209,10 @@ def test_no_secret_is_in_any_file_or_log(machine: Machine, http: httpx.Client) -
     files = [path for path in machine.data.rglob("*") if path.is_file()]
     assert len(files) > 3
     for path in files:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # a message that was taken meanwhile
+            continue
         assert not [secret for secret in SECRETS if secret.encode() in content], path
     log = machine.log.read_text()
     assert "check.finished" in log
