@@ -77,6 +77,11 @@ class Running:
         until(lambda: self.ready() or self._ended(), 60, "ready")
         assert self.process.poll() is None, self.log.read_text()[-3000:]
 
+    def wait_up(self) -> None:
+        """Wait until it says so itself: it is ready before it has taken in its gateway.yaml, too."""
+        until(lambda: "Crossdock is up." in self.log.read_text() or self._ended(), 60, "up")
+        self.wait_ready()
+
     def _ended(self) -> bool:
         return self.process.poll() is not None
 
@@ -130,7 +135,7 @@ def running(
         environment["CROSSDOCK_BROKER"] = broker
     crossdock = Running(data, {"CROSSDOCK_RETRY_SCALE": "0.02", **environment}, options)
     try:
-        crossdock.wait_ready()
+        crossdock.wait_up()
         yield crossdock
     finally:
         crossdock.stop()
