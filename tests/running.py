@@ -77,10 +77,18 @@ class Running:
         until(lambda: self.ready() or self._ended(), 60, "ready")
         assert self.process.poll() is None, self.log.read_text()[-3000:]
 
-    def wait_up(self) -> None:
-        """Wait until it says so itself: it is ready before it has taken in its gateway.yaml, too."""
-        until(lambda: "Crossdock is up." in self.log.read_text() or self._ended(), 60, "up")
+    def wait_up(self, gateway: dict[str, Any] | None) -> None:
+        """Wait until it has taken its gateway.yaml in: it is ready before that, too."""
+        nodes = [node["name"] for node in (gateway or {}).get("store_nodes", ())]
+        until(lambda: self._ended() or self._has(nodes), 60, "its configuration")
         self.wait_ready()
+
+    def _has(self, nodes: list[str]) -> bool:
+        if not self.ready():
+            return False
+        answer = self.api.get("/api/v1/gateway")
+        known = answer.json().get("store_nodes", ())
+        return not answer.is_success or {*nodes} <= {node["name"] for node in known}
 
     def _ended(self) -> bool:
         return self.process.poll() is not None
@@ -135,7 +143,7 @@ def running(
         environment["CROSSDOCK_BROKER"] = broker
     crossdock = Running(data, {"CROSSDOCK_RETRY_SCALE": "0.02", **environment}, options)
     try:
-        crossdock.wait_up()
+        crossdock.wait_up(gateway)
         yield crossdock
     finally:
         crossdock.stop()
