@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
 
 from crossdock.cli import demo
 from crossdock.cli.send import Destination, find_files, send_files
 from crossdock.cli.supervisor import Supervisor
+from crossdock.dicom.header import read_keywords
 from crossdock.errors import CrossdockError
 from crossdock.settings import Settings
 
@@ -138,14 +138,16 @@ class FirstSteps(threading.Thread):
         if node is None:
             self._console.print("There is a configuration already, so the demo is not shown.")
             return
-        files, _, _ = find_files(demo.write_study(self._settings.data / "demo-study"))
+        from crossdock.cli.demo_study import write_study  # noqa: PLC0415 — pydicom takes a second
+
+        files, _, _ = find_files(write_study(self._settings.data / "demo-study"))
         to = Destination(node["ae_title"], "127.0.0.1", node["port"])
         result = send_files(files, to, "DEMO", lambda _meta: None)
         self._console.print(
             f"The demo sent {result.stored} instances to {to.ae_title} on port {to.port}."
         )
         studies = {
-            str(dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path, _ in files
+            read_keywords(path, ("StudyInstanceUID",))["StudyInstanceUID"] for path, _ in files
         }
         deliveries = self._wait(lambda: _finished(api, studies), _DELIVERED_SECONDS)
         if deliveries is None:

@@ -65,7 +65,7 @@ class ConfigClient:
             try:
                 answered = self._ask()
             except Exception as error:  # noqa: BLE001 — this thread must outlive a bad revision
-                log.error("config.not_applied", error=type(error).__name__, at=raised_at(error))
+                log.error("config.not_applied", error=type(error).__name__, where=raised_at(error))
                 answered = True
             self._wake.wait(_POLL_SECONDS if answered else 0.5)
 

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from pydicom.datadict import tag_for_keyword
+from crossdock.dicom.dictionary import attributes
 
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -46,12 +46,10 @@ def require_keyword(keyword: str) -> None:
     Raises:
         ValueError: it does not; the message suggests the nearest one.
     """
-    if keyword and tag_for_keyword(keyword) is not None:
+    if keyword in attributes():
         return
-    from pydicom._dicom_dict import DicomDictionary  # noqa: PLC0415 — only for a message
-
-    near = difflib.get_close_matches(keyword, [entry[4] for entry in DicomDictionary.values()], 1)
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] else ""
+    near = difflib.get_close_matches(keyword, attributes(), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{keyword!r} is no DICOM keyword{hint}")
 
 

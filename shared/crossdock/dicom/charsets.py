@@ -5,9 +5,9 @@ that is an everyday event, so the walk over escape sequences is our own.
 """
 
 import re
-from functools import lru_cache
-
-from pydicom import charset
+from functools import cache, lru_cache
+from importlib import import_module
+from types import ModuleType
 
 
 _ESCAPE = b"\x1b"
@@ -15,6 +15,8 @@ _FRAGMENTS = re.compile(rb"\x1b[^\x1b]*|[^\x1b]+")
 _SPELLING = re.compile(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)")
 _SELF_ESCAPING = frozenset(("iso2022_jp", "iso2022_jp_2"))
 _ALONE = frozenset(("UTF8", "GB18030", "GBK"))
+_USUAL = {"ISO_IR 6": "iso8859", "ISO_IR 100": "latin_1", "ISO_IR 192": "UTF8"}
+"""What most instances say; for the others pydicom is loaded, which takes long."""
 
 
 @lru_cache(maxsize=256)
@@ -26,8 +28,9 @@ def encodings(specific_character_set: bytes) -> tuple[str, ...]:
     terms = specific_character_set.decode("ascii", "replace").strip("\0 ").upper().split("\\")
     if not any(terms):
         return ()
-    known = [charset.python_encoding.get(_respell(term.strip())) for term in terms]
-    return tuple(name for name in known if name) or (charset.default_encoding,)
+    respelt = [_respell(term.strip()) for term in terms]
+    table = _USUAL if _USUAL.keys() >= set(respelt) else _charset().python_encoding
+    return tuple(table[term] for term in respelt if term in table) or ("iso8859",)
 
 
 def decode(value: bytes, names: tuple[str, ...], delimiters: bytes) -> str:
@@ -62,7 +65,7 @@ def _respell(term: str) -> str:
 
 def _decode_fragment(fragment: bytes, first: str, delimiters: bytes) -> str:
     length = 4 if fragment[:3] in (b"\x1b$(", b"\x1b$)") else 3
-    encoding = charset.CODES_TO_ENCODINGS.get(fragment[:length])
+    encoding = _charset().CODES_TO_ENCODINGS.get(fragment[:length])
     if not fragment.startswith(_ESCAPE) or encoding is None:
         return fragment.decode(first, "replace")
     if encoding in _SELF_ESCAPING:
@@ -70,3 +73,8 @@ def _decode_fragment(fragment: bytes, first: str, delimiters: bytes) -> str:
     text = fragment[length:]
     end = next((at for at, byte in enumerate(text) if byte in delimiters), len(text))
     return text[:end].decode(encoding, "replace") + text[end:].decode(first, "replace")
+
+
+@cache
+def _charset() -> ModuleType:
+    return import_module("pydicom.charset")

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from pydicom.uid import UID
 
+from crossdock.dicom.dictionary import name_of_uid
 from crossdock.dicom.part10 import FileMeta, read_file_meta
 from crossdock.dicom.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -59,7 +59,7 @@ def missing_codec(transfer_syntax_uid: str) -> str:
     """Return in words that the codec to convert to a transfer syntax is missing, empty if it is not."""
     if all(find_spec(package) for package in ENCODERS.get(transfer_syntax_uid, ())):
         return ""
-    return f"no codec for {UID(transfer_syntax_uid).name}: install crossdock[codecs]"
+    return f"no codec for {name_of_uid(transfer_syntax_uid)}: install crossdock[codecs]"
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from pathlib import Path
 from struct import iter_unpack
 from typing import BinaryIO, NamedTuple
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
 from crossdock.dicom import charsets
+from crossdock.dicom.dictionary import attributes
 from crossdock.dicom.elements import Found, walk
 from crossdock.dicom.part10 import FileMeta, parse_file_meta
 from crossdock.errors import DicomError
@@ -103,9 +102,9 @@ def _walk(data: bytes, meta: FileMeta, tags: frozenset[int]) -> Found:
 def _wanted(keywords: frozenset[str]) -> Mapping[int, _Wanted]:
     wanted = {}
     for keyword in keywords:
-        tag = tag_for_keyword(keyword)
-        if tag is not None:
-            wanted[tag] = _Wanted(keyword, tag, dictionary_VR(tag)[:2])
+        found = attributes().get(keyword)
+        if found is not None:
+            wanted[found.tag] = _Wanted(keyword, *found)
     return wanted
 
 

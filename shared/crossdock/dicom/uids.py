@@ -3,9 +3,8 @@
 import re
 from functools import lru_cache
 
-from pydicom.uid import UID
-
 import crossdock
+from crossdock.dicom.dictionary import name_of_uid, type_of_uid
 
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -70,11 +69,11 @@ def is_storage(sop_class_uid: str) -> bool:
     Only what the standard registers for another purpose is not: verification, query, worklist,
     print, commitment and the like, transfer syntaxes and everything else that is no SOP class.
     """
-    uid = UID(sop_class_uid, validation_mode=0)
     if not looks_like_uid(sop_class_uid):
         return False
-    if not uid.type:  # not in the registry
+    kind, name = type_of_uid(sop_class_uid), name_of_uid(sop_class_uid)
+    if not kind:  # not in the registry
         return True
-    if uid.type != "SOP Class" or any(words in uid.name for words in _NOT_STORED):
+    if kind != "SOP Class" or any(words in name for words in _NOT_STORED):
         return False
-    return "Storage" in uid.name or sop_class_uid.startswith(_STORAGE_ROOT)
+    return "Storage" in name or sop_class_uid.startswith(_STORAGE_ROOT)
