@@ -103,7 +103,7 @@ class Adapters:
             try:
                 lent.adapter.close()
             except Exception as error:  # noqa: BLE001 — outermost: the others want to be closed, too
-                log.error("adapter.fault", error=type(error).__name__, at=raised_at(error))
+                log.error("adapter.fault", error=type(error).__name__, where=raised_at(error))
 
     def _next_due(self) -> Lent | None:
         """Wait for the next adapter to close; None, and the thread's end, once none is idle."""

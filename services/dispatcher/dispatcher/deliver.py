@@ -6,7 +6,6 @@ The one place where adapters meet metrics, the journal and the wish to stop.
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from traceback import extract_tb
 from typing import TypeVar
 
 import structlog
@@ -15,6 +14,7 @@ from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Adapter, Outgoing
+from crossdock.protocols.failures import fault
 from crossdock.spool import Claim
 from dispatcher.adapters import Adapters
 from dispatcher.facts import first_refusal
@@ -117,7 +117,7 @@ def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterat
     except DeliveryError:
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason
-        raise _fault(error) from error
+        raise fault(error) from error
 
 
 def in_turn(missing: list[Outgoing], setbacks: int) -> list[Outgoing]:
@@ -163,7 +163,7 @@ def _done(action: Callable[[], str]) -> str:
     try:
         return action()
     except Exception as error:  # noqa: BLE001 — whatever it was, the images are there
-        return f"{_fault(error).detail}; what is run after a delivery may have run"
+        return f"{fault(error).detail}; what is run after a delivery may have run"
 
 
 def _faultless(call: Callable[[], T]) -> T:
@@ -172,17 +172,7 @@ def _faultless(call: Callable[[], T]) -> T:
     except DeliveryError:
         raise
     except Exception as error:  # as above
-        raise _fault(error) from error
-
-
-def _fault(error: Exception) -> DeliveryError:
-    """Return a fault of our own as a failure; its text might quote a patient and is left out."""
-    frames = extract_tb(error.__traceback__)
-    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    kind = type(error).__qualname__
-    log.error("adapter.fault", error=kind, where=where)
-    detail = f"a fault in the adapter: {kind} at {where}"
-    return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+        raise fault(error) from error
 
 
 def _size(path: Path) -> int:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from traceback import extract_tb
 
 import structlog
 
@@ -11,6 +10,7 @@ from crossdock.bus.base import Handler, Responder, Retry
 from crossdock.bus.letter import Letter
 from crossdock.errors import BusError, MessageError
 from crossdock.messages import Message, decode
+from crossdock.telemetry import raised_at
 
 
 MAX_FAILURES = 8
@@ -71,7 +71,7 @@ def listening(topic: str, handler: Handler) -> Judge:
         try:
             handler(decode(letter.body))
         except Exception as error:  # noqa: BLE001 — the outermost loop of foreign code
-            log.error("broadcast.failed", topic=topic, error=kind(error), where=where(error))
+            log.error("broadcast.failed", topic=topic, error=kind(error), where=raised_at(error))
         return Done()
 
     return judge
@@ -95,7 +95,7 @@ def serving(queue: str, responder: Responder, reply: Reply) -> Judge:
             log.error("message.undecodable", queue=queue, reason=str(error))
             return Dead("undecodable")
         except Exception as error:  # noqa: BLE001 — the outermost loop of foreign code
-            log.error("request.failed", queue=queue, error=kind(error), where=where(error))
+            log.error("request.failed", queue=queue, error=kind(error), where=raised_at(error))
         return Done()
 
     return judge
@@ -107,7 +107,7 @@ def _failed(
     """Return what a failed letter deserves: another try, or the end."""
     failures = letter.failures + 1
     details = {"queue": queue, "type": message.type, "failures": failures}
-    log.error("message.failed", **details, error=kind(error), where=where(error))
+    log.error("message.failed", **details, error=kind(error), where=raised_at(error))
     if failures >= MAX_FAILURES:
         return Dead(f"failed {failures} times, last with {kind(error)}")
     return Again(min(MAX_DELAY, first_delay * 2.0**letter.failures), failed=True)
@@ -116,9 +116,3 @@ def _failed(
 def kind(error: Exception) -> str:
     """Return the class of an error, for a log: its text might quote a patient."""
     return type(error).__qualname__
-
-
-def where(error: Exception) -> str:
-    """Return the file and line that raised an error, for a log."""
-    frames = extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

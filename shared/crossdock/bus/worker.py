@@ -14,8 +14,9 @@ import structlog
 
 from crossdock.bus.base import Subscription
 from crossdock.bus.letter import Letter
-from crossdock.bus.verdict import Again, Dead, Done, Judge, kind, where
+from crossdock.bus.verdict import Again, Dead, Done, Judge, kind
 from crossdock.errors import BusError
+from crossdock.telemetry import raised_at
 
 
 PAUSE_AFTER_ERROR = 1.0  # seconds
@@ -114,7 +115,7 @@ class Workers(Subscription):
             self._closing.wait(PAUSE_AFTER_ERROR)
             self._return(taken)
         except Exception as error:  # noqa: BLE001 — the outermost loop: without it nobody consumes
-            log.error("bus.failed", queue=self._name, error=kind(error), where=where(error))
+            log.error("bus.failed", queue=self._name, error=kind(error), where=raised_at(error))
             self._closing.wait(PAUSE_AFTER_ERROR)
             self._return(taken)
 
@@ -138,7 +139,7 @@ class Workers(Subscription):
         except BusError as error:
             log.warning("bus.failed", queue=self._name, reason=str(error))
         except Exception as error:  # noqa: BLE001 — as in the loop: the thread must live on
-            log.error("bus.failed", queue=self._name, error=kind(error), where=where(error))
+            log.error("bus.failed", queue=self._name, error=kind(error), where=raised_at(error))
 
     def _leave(self) -> None:
         """End this thread; the last one closes the inbox."""

@@ -1,6 +1,6 @@
 """One folder per protocol; the only code that speaks to targets."""
 
-from collections.abc import Collection
+from collections.abc import Iterator, MutableMapping
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
 from typing import Any
@@ -10,40 +10,72 @@ import structlog
 from crossdock.config.targets import MODELS, TargetBase
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.base import Adapter, Outgoing
-from crossdock.protocols.dicom import DicomAdapter
-from crossdock.protocols.dicomweb import DicomwebAdapter
-from crossdock.protocols.folder import FolderAdapter
-from crossdock.protocols.rsync import RsyncAdapter
-from crossdock.protocols.s3 import S3Adapter
-from crossdock.protocols.sftp import SftpAdapter
-from crossdock.protocols.xnat import XnatAdapter
-from crossdock.telemetry import raised_at
+from crossdock.protocols.failures import fault
 
 
 log = structlog.get_logger(__name__)
 
+_GROUP = "crossdock.adapters"
+_OURS = {
+    "dicom": "dicom:DicomAdapter",
+    "dicom+tls": "dicom:DicomAdapter",
+    "dicomweb": "dicomweb:DicomwebAdapter",
+    "folder": "folder:FolderAdapter",
+    "rsync": "rsync:RsyncAdapter",
+    "s3": "s3:S3Adapter",
+    "sftp": "sftp:SftpAdapter",
+    "xnat": "xnat:XnatAdapter",
+}
 
-def _adapters() -> dict[str, type[Adapter]]:
-    """Return the adapter of each protocol by its name: ours, and those that other packages bring."""
-    adapters: dict[str, type[Any]] = {
-        "dicom": DicomAdapter,
-        "dicom+tls": DicomAdapter,
-        "dicomweb": DicomwebAdapter,
-        "folder": FolderAdapter,
-        "rsync": RsyncAdapter,
-        "s3": S3Adapter,
-        "sftp": SftpAdapter,
-        "xnat": XnatAdapter,
-    }
-    for entry in entry_points(group="crossdock.adapters"):
+
+class _Adapters(MutableMapping[str, type[Adapter]]):
+    """Adapters by their protocols' names, in order.
+
+    One of ours is loaded when it is first asked for: what they need takes seconds to load all
+    together, and a gateway has targets of few protocols.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, EntryPoint | type[Adapter]] = {
+            name: EntryPoint(name, f"{__name__}.{where}", _GROUP) for name, where in _OURS.items()
+        }
+
+    def __getitem__(self, protocol: str) -> type[Adapter]:
+        found = self._found[protocol]
+        if isinstance(found, EntryPoint):
+            loaded: type[Adapter] = found.load()
+            self._found[protocol] = loaded
+            return loaded
+        return found
+
+    def __setitem__(self, protocol: str, adapter: type[Adapter]) -> None:
+        self._found[protocol] = adapter
+
+    def __delitem__(self, protocol: str) -> None:
+        del self._found[protocol]
+
+    def __contains__(self, protocol: object) -> bool:
+        return protocol in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._found))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def _adapters() -> _Adapters:
+    """Return our adapters, and those that other packages bring; a broken one is left out."""
+    adapters = _Adapters()
+    for entry in entry_points(group=_GROUP):
         try:
             adapters[entry.name] = _plugged(entry, adapters)
         except Exception as error:  # noqa: BLE001 — another's code must not stop the gateway
             log.error("plugin.unusable", protocol=entry.name, reason=str(error))
-    return dict(sorted(adapters.items()))
+    return adapters
 
 
-def _plugged(entry: EntryPoint, taken: Collection[str]) -> type[Adapter]:
+def _plugged(entry: EntryPoint, taken: _Adapters) -> type[Adapter]:
     if entry.name in taken:
         raise TypeError(f"there is a protocol {entry.name!r} already")
     if entry.name not in MODELS:
@@ -62,7 +94,7 @@ def adapter_for(target: TargetBase) -> Adapter:
     """Return the adapter that speaks the target's protocol.
 
     Raises:
-        DeliveryError: there is none here, or a plug-in's cannot be made.
+        DeliveryError: there is none here, or it cannot be made.
     """
     if target.type not in ADAPTERS:
         words = f"no adapter for {target.type} is installed here; the log says why at the start"
@@ -70,9 +102,7 @@ def adapter_for(target: TargetBase) -> Adapter:
     try:
         return ADAPTERS[target.type](target)  # type: ignore[call-arg]  # each takes its own settings
     except Exception as error:
-        log.error("adapter.fault", error=type(error).__name__, at=raised_at(error))
-        words = f"a fault in the adapter: {type(error).__name__}"
-        raise DeliveryError(ErrorKind.UNEXPECTED, words, temporary=False) from error
+        raise fault(error) from error
 
 
 __all__ = ["ADAPTERS", "Adapter", "Outgoing", "adapter_for"]

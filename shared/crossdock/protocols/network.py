@@ -2,11 +2,12 @@
 
 import os
 import socket
+import ssl
 import struct
 import time
 from typing import Any
 
-from crossdock.dicom.tls import PeerCertificate
+from crossdock.dicom.tls import PeerCertificate, peer_certificate, words_of
 from crossdock.protocols.stages import Found, StageFailed, StageSkipped
 
 
@@ -52,6 +53,44 @@ def ping(host: str, port: int) -> str:
         raise StageSkipped(words) from None
     except (OSError, KeyError):
         raise StageSkipped("pings are not permitted here") from None
+
+
+def connected(place: tuple[str, int], seconds: float, advice: str) -> socket.socket:
+    """Return a connection to a host and port.
+
+    Raises:
+        StageFailed: there is none within ``seconds``; with ``advice``.
+    """
+    try:
+        return socket.create_connection(place, seconds)
+    except OSError as error:
+        words = (error.strerror or "no answer in time").lower()
+        raise StageFailed(f"cannot connect to port {place[1]}: {words}", advice) from error
+
+
+def handshaken(
+    sock: socket.socket, context: ssl.SSLContext, host: str, seconds: float, advice: str
+) -> ssl.SSLSocket:
+    """Return a connection over TLS to ``host``, which takes the plain one's place.
+
+    Raises:
+        StageFailed: there is none, whose every wait may take ``seconds``; with ``advice``.
+    """
+    sock.settimeout(seconds)
+    try:
+        return context.wrap_socket(sock, server_hostname=host)
+    except ssl.SSLError as error:
+        raise StageFailed(words_of(error), advice) from error
+    except OSError as error:
+        words = (error.strerror or "no answer in time").lower()
+        raise StageFailed(f"no TLS there: {words}", advice) from error
+
+
+def of_handshake(sock: ssl.SSLSocket) -> Found:
+    """Say what a handshake came to, as ``secured`` does."""
+    cipher = sock.cipher()
+    spoken = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
+    return secured(spoken, peer_certificate(sock))
 
 
 def secured(spoken: str, certificate: PeerCertificate | None) -> Found:

@@ -8,21 +8,16 @@ import contextlib
 import hashlib
 import io
 import os
-from types import TracebackType
-from typing import Self
 
 from crossdock.dicom.part10 import file_meta, parse_file_meta
 from crossdock.errors import DicomError
 from crossdock.model import Instance
 from crossdock.protocols.base import Outgoing
+from crossdock.protocols.failures import SpoolUnreadable
 
 
 _LONGEST_META = 64 * 1024
 _BLOCK = 1024 * 1024
-
-
-class SpoolUnreadable(Exception):  # noqa: N818 — reads as what happened
-    """The instance's own file cannot be read; the target has nothing to do with it."""
 
 
 class Payload(io.RawIOBase):
@@ -105,17 +100,6 @@ class Payload(io.RawIOBase):
             with contextlib.suppress(OSError):
                 os.close(file)
         super().close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def meta_of(instance: Instance) -> bytes:

@@ -3,8 +3,16 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from crossdock.errors import DeliveryError
 from crossdock.model import CheckReport, CheckStage
+from crossdock.protocols.failures import InstanceRefused, TargetFailed
+
+
+T = TypeVar("T")
+
+_LOG = "look at the target's log"
 
 
 class StageFailed(Exception):  # noqa: N818 — reads as what happened
@@ -29,7 +37,26 @@ class Found:
 
 
 Stage = tuple[str, Callable[[], str | Found]]
-"""A name, and what to do: it returns what was found, or raises ``StageFailed`` or ``StageSkipped``."""
+"""A name, and what to do: it returns what was found, or raises ``StageFailed`` or ``StageSkipped``.
+
+What a delivery raises where a target or an instance is the problem is a failed stage, too.
+"""
+
+
+def explained(call: Callable[[], T], before: str = "") -> T:
+    """Call, and turn what is wrong with a target into a failed stage; ``before`` begins its words.
+
+    Raises:
+        StageFailed: with what was found, and what to do.
+    """
+    try:
+        return call()
+    except TargetFailed as error:
+        raise StageFailed(before + error.found, error.advice) from error
+    except DeliveryError as error:
+        raise StageFailed(before + error.detail, _LOG) from error
+    except InstanceRefused as error:
+        raise StageFailed(f"{before}{error.detail} ({error.status})", _LOG) from error
 
 
 def run_stages(stages: Sequence[Stage]) -> CheckReport:
@@ -52,7 +79,7 @@ def _run(name: str, run: Callable[[], str | Found]) -> CheckStage:
 
 def _judged(name: str, run: Callable[[], str | Found]) -> CheckStage:
     try:
-        found = run()
+        found = explained(run)
     except StageSkipped as skipped:
         return CheckStage(name=name, state="skipped", detail=str(skipped))
     except StageFailed as failed:

@@ -18,9 +18,10 @@ from crossdock.bus.kombu_bus.inbox import KombuInbox
 from crossdock.bus.kombu_bus.medium import Medium
 from crossdock.bus.kombu_bus.memory import Memory
 from crossdock.bus.letter import Letter, check_name
-from crossdock.bus.verdict import kind, where
+from crossdock.bus.verdict import kind
 from crossdock.errors import BusError
 from crossdock.messages import Message
+from crossdock.telemetry import raised_at
 
 
 RETRY_PAUSE = 0.2  # seconds
@@ -167,7 +168,7 @@ class KombuBus(LetterBus):
                 self._closing.wait(RETRY_PAUSE)
             except Exception as error:  # noqa: BLE001 — the outermost loop: without it the bus is dead
                 channel = None
-                log.error("bus.failed", error=kind(error), where=where(error))
+                log.error("bus.failed", error=kind(error), where=raised_at(error))
                 self._closing.wait(RETRY_PAUSE)
             self._pause()
         if channel is not None:

@@ -4,15 +4,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import structlog
-
-from crossdock.errors import CrossdockError, DeliveryError, ErrorKind
+from crossdock.errors import CrossdockError
 from crossdock.model import InstanceOutcome
 from crossdock.protocols.base import Outgoing
-from crossdock.telemetry import raised_at
+from crossdock.protocols.failures import fault
 
-
-log = structlog.get_logger(__name__)
 
 Send = Callable[[Iterable[Outgoing]], Iterator[InstanceOutcome]]
 """Sends instances over an association of its own."""
@@ -98,7 +94,5 @@ class _Lane:
         except CrossdockError as error:
             end = error
         except Exception as error:  # noqa: BLE001 — outermost: whoever merges must hear of it
-            log.error("adapter.fault", error=type(error).__name__, at=raised_at(error))
-            words = f"a fault in the adapter: {type(error).__name__}"
-            end = DeliveryError(ErrorKind.UNEXPECTED, words, temporary=False)
+            end = fault(error)
         self._outcomes.put(end)

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pydicom.uid import UID
-
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import UNCOMPRESSED
+from crossdock.dicom.dictionary import name_of_uid
 from crossdock.dicom.part10 import FileMeta, read_file_meta
 from crossdock.dicom.status import Status, describe, is_out_of_resources, is_warning
 from crossdock.dicom.storage_scu import MAX_CONTEXTS
@@ -138,10 +137,5 @@ def left_out(target: StorageScpTarget, context: Context) -> bool:
 
 def not_accepted(context: Context) -> str:
     """Return in words that a peer does not take instances of a context."""
-    sop_class, syntax = map(name_of, context)
+    sop_class, syntax = map(name_of_uid, context)
     return f"the peer does not accept {sop_class} in {syntax}"
-
-
-def name_of(uid: str) -> str:
-    """Return what the standard calls a UID; an unknown one stays as it is."""
-    return str(UID(uid, validation_mode=0).name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import CannotConvert, NoCodec, converted
+from crossdock.dicom.dictionary import name_of_uid
 from crossdock.dicom.errors import AssociationAborted
 from crossdock.dicom.part10 import FileMeta
 from crossdock.dicom.storage_scu import MAX_CONTEXTS, StorageScu
@@ -23,7 +24,6 @@ from crossdock.protocols.dicom.offering import (
     groups,
     judge,
     left_out,
-    name_of,
     not_accepted,
     syntaxes,
 )
@@ -161,12 +161,12 @@ class Sender:
         remark, failed = "", None
         for uid in syntaxes(self._target, meta.transfer_syntax_uid):
             if not self._peer().accepted(meta.sop_class_uid, uid):
-                remark = remark or f"the peer does not accept it in {name_of(uid)}"
+                remark = remark or f"the peer does not accept it in {name_of_uid(uid)}"
                 continue
             failed = yield from _written(each, meta, uid, remark, awaited)
             if failed is None:
                 return
-            remark = f"converting it to {name_of(uid)} failed: {failed}"
+            remark = f"converting it to {name_of_uid(uid)} failed: {failed}"
             if isinstance(failed, NoCodec):  # asked for, and a matter of this machine only
                 break
         words = self._refusal((meta.sop_class_uid, meta.transfer_syntax_uid), failed)
@@ -175,7 +175,7 @@ class Sender:
     def _refusal(self, context: Context, failed: CannotConvert | None) -> str:
         words = [f"converting it failed: {failed}"] if failed is not None else []
         if left_out(self._target, context):
-            words.insert(0, f"the target's transfer_syntaxes leave out {name_of(context[1])}")
+            words.insert(0, f"the target's transfer_syntaxes leave out {name_of_uid(context[1])}")
         elif not self._peer().accepted(*context):
             words.insert(0, not_accepted(context))
         return ", and ".join(words)
@@ -187,13 +187,13 @@ def _written(
     """Yield an instance in a transfer syntax; return why that is not possible, None if it was."""
     own = meta.transfer_syntax_uid
     if syntax == own:
-        words = f"sent in {name_of(own)}: {remark}" if remark else ""
+        words = f"sent in {name_of_uid(own)}: {remark}" if remark else ""
         awaited.append(_Awaited(prepared.outgoing, remark=words))
         yield prepared.outgoing.path, meta
         return None
     try:
         with converted(prepared.outgoing.path, syntax) as (path, its):
-            words = f"converted from {name_of(own)} to {name_of(syntax)}"
+            words = f"converted from {name_of_uid(own)} to {name_of_uid(syntax)}"
             awaited.append(_Awaited(prepared.outgoing, remark=words))
             yield path, its
             return None

@@ -5,8 +5,9 @@ from typing import Protocol
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import UNCOMPRESSED
+from crossdock.dicom.dictionary import name_of_uid
 from crossdock.dicom.uids import TRANSFER_SYNTAXES
-from crossdock.protocols.dicom.offering import Proposal, name_of
+from crossdock.protocols.dicom.offering import Proposal
 
 
 _ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -117,7 +118,9 @@ def words(target: StorageScpTarget, peer: Peer, taken: Collection[str]) -> str:
 
 
 def _short(uid: str) -> str:
-    return name_of(uid).replace(" Image Storage", "").replace(" Storage", "").partition(" - ")[0]
+    return (
+        name_of_uid(uid).replace(" Image Storage", "").replace(" Storage", "").partition(" - ")[0]
+    )
 
 
 def _label(uid: str) -> str:

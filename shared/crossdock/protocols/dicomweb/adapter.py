@@ -1,18 +1,16 @@
 """The adapter of DICOMweb targets: to a server with STOW-RS, or into the folder of a file:// URL."""
 
-import contextlib
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 
 from crossdock.config.targets.dicomweb import DicomwebTarget
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
-from crossdock.protocols.dicomweb.batches import Batch, batches
+from crossdock.protocols.dicomweb.batches import batches
 from crossdock.protocols.dicomweb.checks import Checks
 from crossdock.protocols.dicomweb.client import Client
 from crossdock.protocols.dicomweb.store import Store
 from crossdock.protocols.folder import FolderAdapter
+from crossdock.protocols.in_order import in_order
 from crossdock.protocols.stages import run_stages
 
 
@@ -64,9 +62,18 @@ class StowAdapter(Adapter):
         alone = len({each.instance.sop_instance_uid for each in part}) < len(part)
         lanes = 1 if alone else self._target.connections
         found = batches(part, self._target.batch_instances, self._target.batch_bytes)
-        with contextlib.closing(self._stored(found, lanes)) as stored:
+        if self._client is None:
+            self._client = Client(self._target)
+        stored = in_order(Store(self._target, self._client).store, found, lanes)
+        over = False
+        try:
             for batch in stored:
                 yield from batch.in_order()
+            over = True
+        finally:
+            if not over:
+                self.close()  # what is under way ends soon
+            stored.close()
 
     def close(self) -> None:
         """Close the connections; requests in other threads end."""
@@ -74,22 +81,3 @@ class StowAdapter(Adapter):
         if client is not None:
             client.interrupt()
             client.close()
-
-    def _stored(self, found: Iterator[Batch], lanes: int) -> Generator[Batch]:
-        """Yield the batches in order, each once its requests are over; others are under way."""
-        if self._client is None:
-            self._client = Client(self._target)
-        store = Store(self._target, self._client)
-        under_way: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(lanes, "stow") as threads:
-            try:
-                for batch in found:
-                    under_way.append(threads.submit(store.store, batch))
-                    if len(under_way) > lanes:
-                        yield under_way.popleft().result()
-                while under_way:
-                    yield under_way.popleft().result()
-            finally:
-                if under_way:
-                    threads.shutdown(wait=False, cancel_futures=True)
-                    self.close()

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from crossdock.errors import DeliveryError
-from crossdock.model import InstanceOutcome, Outcome
+from crossdock.model import InstanceOutcome
 from crossdock.protocols.base import Outgoing
 from crossdock.protocols.dicomweb.multipart import Part, part_of
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
 
 
 @dataclass(slots=True)
@@ -65,10 +65,4 @@ def _part(outgoing: Outgoing) -> Part | InstanceOutcome:
     try:
         return part_of(outgoing)
     except SpoolUnreadable as error:
-        return not_sent(outgoing, str(error))
-
-
-def not_sent(outgoing: Outgoing, words: str) -> InstanceOutcome:
-    """Return the outcome of an instance whose file is damaged."""
-    detail = f"its file in the spool cannot be read: {words}"
-    return outgoing.outcome(Outcome.NOT_SENT, detail=detail)
+        return error.outcome(outgoing)

@@ -1,16 +1,20 @@
 """The stages of a check of a DICOMweb server."""
 
 import socket
-import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
 from crossdock.config.targets.dicomweb import DicomwebTarget
-from crossdock.dicom.tls import peer_certificate, words_of
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols import network
 from crossdock.protocols.dicomweb.client import JSON, Client, Request, secure_context, tls_files
-from crossdock.protocols.dicomweb.failures import ADVICE, Answer, of_answer, stage_failed
+from crossdock.protocols.dicomweb.failures import (
+    ADVICE,
+    TLS_ADVICE,
+    Answer,
+    of_answer,
+    stage_failed,
+)
 from crossdock.protocols.dicomweb.store import Store
 from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped
 
@@ -54,12 +58,8 @@ class Checks:
             sock.close()
 
     def _connect(self) -> str:
-        try:
-            self._socket = socket.create_connection(self._place, self._target.connect_timeout)
-        except OSError as error:
-            words = "no connection in time" if isinstance(error, TimeoutError) else error.strerror
-            detail = f"port {self._place[1]}: {(words or str(error)).lower()}"
-            raise StageFailed(detail, ADVICE[ErrorKind.UNREACHABLE]) from error
+        advice = ADVICE[ErrorKind.UNREACHABLE]
+        self._socket = network.connected(self._place, self._target.connect_timeout, advice)
         to = "connected to the proxy's port" if self._target.proxy else "connected to port"
         return f"{to} {self._place[1]}"
 
@@ -69,16 +69,10 @@ class Checks:
             raise StageSkipped("through the proxy: the next stage tells")
         context = explained(lambda: secure_context(tls_files(self._target)))
         assert self._socket is not None  # noqa: S101 — the stage before made it
-        try:
-            secured = context.wrap_socket(self._socket, server_hostname=self._server[0])
-        except ssl.SSLError as error:
-            advice = "compare ca, certificate, host name and TLS version with the server's settings"
-            raise StageFailed(words_of(error), advice) from error
-        except OSError as error:
-            words = "no handshake in time" if isinstance(error, TimeoutError) else "connection lost"
-            raise StageFailed(words, ADVICE[ErrorKind.UNREACHABLE]) from error
-        self._socket = secured
-        return _of_certificate(secured)
+        host, seconds = self._server[0], self._target.connect_timeout
+        sock = network.handshaken(self._socket, context, host, seconds, TLS_ADVICE)
+        self._socket = sock
+        return network.of_handshake(sock)
 
     def _authenticate(self) -> str:
         self.close()
@@ -118,9 +112,3 @@ def explained(call: Callable[[], T]) -> T:
         return call()
     except DeliveryError as error:
         raise stage_failed(error) from error
-
-
-def _of_certificate(sock: ssl.SSLSocket) -> Found:
-    cipher = sock.cipher()
-    spoken = f"{cipher[1]} {cipher[0]}" if cipher else "TLS"
-    return network.secured(spoken, peer_certificate(sock))

@@ -1,13 +1,11 @@
 """The one place that speaks HTTP: connections that are kept, and requests that say how they ended."""
 
 import contextlib
-import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,23 +18,15 @@ from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.dicomweb.failures import Answer, of_transport
 from crossdock.protocols.dicomweb.login import Headers, Login, revealed
 from crossdock.protocols.dicomweb.multipart import Multipart
+from crossdock.protocols.web.attempts import Attempts, Trace
 
 
 JSON = "application/dicom+json"
 REPORT = f"{JSON}, application/dicom+xml;q=0.5"
 """What a request asks for: reports in JSON, from old servers in XML."""
 
-Opened = Callable[[str, dict[str, Any]], None]
-"""Hears of what httpx does underneath (its trace extension)."""
-
 _LONGEST_ANSWER = 64 * 1024  # bytes, and more for each instance that is asked about
 _PER_INSTANCE = 8 * 1024
-_OPENED = ("connect_tcp.complete", "start_tls.complete")
-_CUT = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
-
-
-class Interrupted(Exception):  # noqa: N818 — reads as what happened
-    """The request was given up by ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +60,7 @@ class Client:
         self._idle: list[httpx.Client] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._sockets: list[socket.socket] = []
-        self._interrupted = False
+        self._attempts = Attempts()
 
     def request(self, request: Request) -> Answer:
         """Return what the server answers; a token that it does not take any more is renewed once.
@@ -89,10 +78,7 @@ class Client:
 
     def interrupt(self) -> None:
         """Make the requests that run in other threads end soon."""
-        self._interrupted = True
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
+        self._attempts.interrupt()
 
     def close(self) -> None:
         """Close all connections, those that are in use as soon as they are not."""
@@ -103,29 +89,16 @@ class Client:
             http.close()
 
     def _attempt(self, request: Request, login: Headers) -> Answer:
-        """Make a request, again if the connection was kept from before and gone by now."""
-        fresh: list[str] = []
+        try:
+            return self._attempts.make(lambda trace: self._exchange(request, login, trace))
+        except httpx.HTTPError as error:
+            raise of_transport(error, _place(request.url)) from error
 
-        def opened(event: str, info: dict[str, Any]) -> None:
-            if event.endswith(_OPENED):
-                fresh.append(event)
-                self._opened(info["return_value"])
-
-        while True:
-            self._go_on()
-            try:
-                return self._exchange(request, login, opened)
-            except httpx.HTTPError as error:
-                self._go_on()
-                if fresh or not isinstance(error, _CUT):
-                    raise of_transport(error, _place(request.url)) from error
-                fresh.append("again")
-
-    def _exchange(self, request: Request, login: Headers, opened: Opened) -> Answer:
+    def _exchange(self, request: Request, login: Headers, trace: Trace) -> Answer:
         headers: dict[str, str | bytes] = {"Accept": request.accept, "Accept-Encoding": "identity"}
         content: Iterator[bytes] | bytes | None = None
         if isinstance(request.body, Multipart):
-            content = request.body.blocks(self._go_on)
+            content = request.body.blocks(self._attempts.go_on)
             headers["Content-Length"] = str(request.body.length)
             headers["Content-Type"] = request.body.content_type
         elif request.body is not None:
@@ -138,7 +111,7 @@ class Client:
                 request.url,
                 headers=[*_encoded(headers), *_encoded(login)],
                 content=content,
-                extensions={"trace": opened},
+                extensions={"trace": trace},
             ) as response,
         ):
             return _answer(response, request.longest_answer)
@@ -181,18 +154,6 @@ class Client:
                     self._idle.append(http)
             if not keep:
                 http.close()
-
-    def _opened(self, stream: Any) -> None:
-        """Remember the socket of a connection that has just been opened."""
-        kept = [each for each in self._sockets if each.fileno() >= 0]
-        self._sockets = [*kept, stream.get_extra_info("socket")]
-        if self._interrupted:
-            stream.close()  # nobody else will
-            raise Interrupted
-
-    def _go_on(self) -> None:
-        if self._interrupted:
-            raise Interrupted
 
 
 def tls_files(target: DicomwebTarget) -> TlsFiles:

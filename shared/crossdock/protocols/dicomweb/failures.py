@@ -1,12 +1,6 @@
 """What a server's status codes, and the errors of HTTP and TLS, say of a target."""
 
-import socket
-import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,11 +8,11 @@ import httpx
 from crossdock.dicom.tls import words_of
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.stages import StageFailed
+from crossdock.protocols.web import errors as web
+from crossdock.protocols.web.answers import HTML, seconds_to_wait, status_words
 
 
-_LONGEST_WAIT = 86_400.0  # seconds
 _LONGEST_PLACE = 200  # characters of an address that a server names
-_HTML = ("text/html", "application/xhtml+xml")
 
 ADVICE = {
     ErrorKind.UNREACHABLE: "is the server running, and are url, proxy and firewall right?",
@@ -28,7 +22,7 @@ ADVICE = {
     ErrorKind.MISCONFIGURED: "compare url and prefixes with the server's settings",
     ErrorKind.UNEXPECTED: "look at the server's log",
 }
-_TLS_ADVICE = "compare ca, certificate, host name and TLS version with the server's settings"
+TLS_ADVICE = "compare ca, certificate, host name and TLS version with the server's settings"
 _NOT_IN_TIME: dict[type[httpx.HTTPError], str] = {
     httpx.ConnectTimeout: "no connection in time",
     httpx.WriteTimeout: "it stopped taking data",
@@ -53,10 +47,7 @@ class Answer:
     @property
     def words(self) -> str:
         """The status for people: ``HTTP 404 Not Found``."""
-        try:
-            return f"HTTP {self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return f"HTTP {self.status}"
+        return status_words(self.status)
 
 
 _OF_STATUS = {
@@ -86,7 +77,7 @@ def of_answer(answer: Answer, service: str) -> DeliveryError | None:
         words = f"{service}: {answer.words}: redirects to {_place(answer.location)}"
         advice = "; if that is right, make it the url: logins are not sent to other places"
         return DeliveryError(ErrorKind.MISCONFIGURED, words + advice, temporary=False)
-    if answer.good and answer.media_type in _HTML:
+    if answer.good and answer.media_type in HTML:
         words = f"{service}: {answer.words}, with a web page; is the url that of a DICOMweb service"
         detail = f"{words}, and the login right?"
         return DeliveryError(ErrorKind.MISCONFIGURED, detail, temporary=False)
@@ -98,23 +89,9 @@ def of_answer(answer: Answer, service: str) -> DeliveryError | None:
     return DeliveryError(kind, detail, temporary=temporary, retry_after=wait)
 
 
-def seconds_to_wait(text: str) -> float | None:
-    """Return what Retry-After says, in seconds from now, None if it says nothing (RFC 9110 10.2.3)."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:10]), _LONGEST_WAIT)
-    try:
-        when = parsedate_to_datetime(text)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        left = (when - datetime.now(UTC)).total_seconds()
-    except (ValueError, OverflowError):
-        return None
-    return min(max(left, 0.0), _LONGEST_WAIT)
-
-
 def of_transport(error: httpx.HTTPError, place: str) -> DeliveryError:
     """Return what an error of the connection to ``place`` says of the target."""
-    secure = _tls_error(error)
+    secure = web.tls_error(error)
     if secure is not None:
         detail = f"{place}: TLS: {words_of(secure)}"
         return DeliveryError(ErrorKind.MISCONFIGURED, detail, temporary=False)
@@ -132,7 +109,7 @@ def _kind_and_words(error: httpx.HTTPError) -> tuple[ErrorKind, str]:
         return ErrorKind.UNREACHABLE, "it closed the connection without an answer"
     if isinstance(error, httpx.ProtocolError | httpx.UnsupportedProtocol):
         return ErrorKind.MISCONFIGURED, "what answers there does not speak HTTP; is it https?"
-    return ErrorKind.UNREACHABLE, _os_words(error)
+    return ErrorKind.UNREACHABLE, web.words_of(error) or "the connection failed"
 
 
 def _of_proxy(words: str) -> tuple[ErrorKind, str]:
@@ -144,35 +121,10 @@ def _of_proxy(words: str) -> tuple[ErrorKind, str]:
     return ErrorKind.UNREACHABLE, "the proxy does not reach it"
 
 
-def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    """Return the disagreement about TLS behind an error, None if the connection just broke."""
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError):
-            said = "ALERT" in (cause.reason or "")
-            return cause if said or isinstance(error, httpx.ConnectError) else None
-    return None
-
-
-def _os_words(error: BaseException) -> str:
-    for cause in _causes(error):
-        if isinstance(cause, socket.gaierror):
-            return f"name not found: {(cause.strerror or '').lower()}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-    return "the connection failed"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
 def stage_failed(error: DeliveryError) -> StageFailed:
     """Return an error as a failed stage of a check, with what to do."""
     secure = ": TLS: " in error.detail
-    return StageFailed(error.detail, _TLS_ADVICE if secure else ADVICE[error.kind])
+    return StageFailed(error.detail, TLS_ADVICE if secure else ADVICE[error.kind])
 
 
 def _place(location: str) -> str:

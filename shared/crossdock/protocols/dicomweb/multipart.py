@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
+from crossdock.protocols.payload import Payload
 
 
 _BLOCK = 256 * 1024
 
 
-class PartDamaged(Exception):  # noqa: N818 — reads as what happened
+class PartDamaged(SpoolUnreadable):
     """An instance's file could not be read to its end; the request cannot be finished."""
 
     def __init__(self, part: "Part", words: str) -> None:

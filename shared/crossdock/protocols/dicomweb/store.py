@@ -11,7 +11,7 @@ from crossdock.dicom.status import describe, is_out_of_resources, is_warning
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.dicomweb.batches import Batch, not_sent
+from crossdock.protocols.dicomweb.batches import Batch
 from crossdock.protocols.dicomweb.client import JSON, Client, Request
 from crossdock.protocols.dicomweb.failures import Answer, of_answer
 from crossdock.protocols.dicomweb.multipart import Multipart, Part, PartDamaged
@@ -72,7 +72,7 @@ class Store:
             try:
                 answer = self.post(parts)
             except PartDamaged as damaged:
-                batch.note(not_sent(damaged.part.outgoing, str(damaged)))
+                batch.note(damaged.outcome(damaged.part.outgoing))
                 waiting.append([part for part in parts if part is not damaged.part])
             else:
                 if answer.status == _TOO_LARGE:

@@ -5,7 +5,6 @@ and are hostile, so directories are entered one component at a time, never throu
 """
 
 import contextlib
-import hashlib
 import itertools
 import os
 import secrets
@@ -14,20 +13,15 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from crossdock.config.targets import FolderTarget
-from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, InstanceOutcome, Outcome
 from crossdock.protocols.base import Adapter, Outgoing
+from crossdock.protocols.failures import InstanceRefused, SpoolUnreadable
 from crossdock.protocols.folder import files
-from crossdock.protocols.folder.failures import (
-    Unstorable,
-    failure,
-    of_instance,
-    of_target,
-)
+from crossdock.protocols.folder.failures import of_instance, of_target
 from crossdock.protocols.folder.owner import Owner, find_owner
 from crossdock.protocols.in_order import in_order
-from crossdock.protocols.payload import Payload, SpoolUnreadable
-from crossdock.protocols.placing import COMPLETE, Places
+from crossdock.protocols.payload import Payload
+from crossdock.protocols.placing import COMPLETE, Places, temporary_name
 from crossdock.protocols.stages import StageFailed, run_stages
 
 
@@ -81,14 +75,10 @@ class FolderAdapter(Adapter):
             self.close()
 
     def _mark(self, instances: Sequence[Outgoing]) -> None:
-        try:
-            with of_target(self._target.path):
-                for parent in self._places.directories(instances):
-                    with files.opened(self._enter(parent)) as directory:
-                        self._complete(directory)
-        except SpoolUnreadable as error:
-            detail = f"a file in the spool cannot be read: {error}"
-            raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
+        with of_target(self._target.path):
+            for parent in self._places.directories(instances):
+                with files.opened(self._enter(parent)) as directory:
+                    self._complete(directory)
 
     def close(self) -> None:
         """Let go of the directory, once what is under way has ended."""
@@ -151,11 +141,8 @@ class FolderAdapter(Adapter):
                 if excluded is not None:
                     return excluded
                 self._store(outgoing)
-        except SpoolUnreadable as error:
-            detail = f"its file in the spool cannot be read: {error}"
-            return outgoing.outcome(Outcome.NOT_SENT, detail=detail)
-        except Unstorable as error:
-            return outgoing.outcome(Outcome.REFUSED, error.status, error.detail)
+        except (InstanceRefused, SpoolUnreadable) as error:
+            return error.outcome(outgoing)
         return outgoing.outcome(Outcome.DELIVERED)
 
     def _store(self, outgoing: Outgoing) -> None:
@@ -185,7 +172,7 @@ class FolderAdapter(Adapter):
         """Write a file and give it the ``free`` name, or the next if that is taken meanwhile."""
         if self._target.complete_marker:
             files.remove(directory, COMPLETE)
-        temporary = self._temporary(outgoing)
+        temporary = temporary_name(self._target, outgoing)
         try:
             with files.opened(files.create(directory, temporary)) as file:
                 files.write(file, payload.meta)
@@ -196,11 +183,6 @@ class FolderAdapter(Adapter):
         finally:
             with contextlib.suppress(OSError):  # what went wrong before is what counts
                 files.remove(directory, temporary)
-
-    def _temporary(self, outgoing: Outgoing) -> str:
-        """Return a hidden name that only this instance of this delivery has, in every try."""
-        own = f"{self._target.name}/{outgoing.path.parent.name}/{outgoing.path.name}"
-        return f".{hashlib.sha256(own.encode()).hexdigest()[:24]}.part"
 
     def _extension(self) -> str:
         """Return the template's own extension: what comes after a UID's last dot is none."""
@@ -215,17 +197,12 @@ class FolderAdapter(Adapter):
         files.sync_names(directory)
 
     def _check_exists(self) -> str:
-        try:
+        with of_target(self._target.path):
             self._base()
-        except OSError as error:
-            raise _stage_failed(failure(error, self._target.path)) from error
         return f"{self._target.path} is a directory"
 
     def _check_owner(self) -> str:
-        try:
-            owner = find_owner(self._target.owner)
-        except DeliveryError as error:
-            raise _stage_failed(error) from error
+        owner = find_owner(self._target.owner)
         parts = (("user", owner.user), ("group", owner.group))
         numbers = (f"{name} {number}" for name, number in parts if number >= 0)
         return f"{owner.words} is {' and '.join(numbers)}"
@@ -235,14 +212,11 @@ class FolderAdapter(Adapter):
         probe = f".crossdock-check-{secrets.token_hex(8)}"
         base = self._base()
         try:
-            with files.opened(files.create(base, f"{probe}.part")) as file:
-                files.write(file, b"check")
-                self._dress_file(file)
-            files.give_name(base, f"{probe}.part", probe)
-        except OSError as error:
-            raise _stage_failed(failure(error, self._target.path)) from error
-        except DeliveryError as error:
-            raise _stage_failed(error) from error
+            with of_target(self._target.path):
+                with files.opened(files.create(base, f"{probe}.part")) as file:
+                    files.write(file, b"check")
+                    self._dress_file(file)
+                files.give_name(base, f"{probe}.part", probe)
         finally:
             for name in (probe, f"{probe}.part"):
                 with contextlib.suppress(OSError):  # the first failure is what counts
@@ -256,11 +230,6 @@ class FolderAdapter(Adapter):
         if not free and statistics.f_blocks:
             raise StageFailed("no space left", "make room, or raise the quota")
         return f"{free / _GIGABYTE:.1f} GB free"
-
-
-def _stage_failed(error: DeliveryError) -> StageFailed:
-    detail, _, advice = error.detail.partition("; ")
-    return StageFailed(detail, advice)
 
 
 def _candidates(name: str, extension: str) -> Iterator[str]:

@@ -4,19 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crossdock.errors import DeliveryError, ErrorKind
-
-
-class Unstorable(Exception):  # noqa: N818 — reads as what happened
-    """This instance cannot become a file here, whereas others can; ``status`` is the error's name.
-
-    The name is not quoted, because it may be made of a patient's.
-    """
-
-    def __init__(self, status: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
+from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import InstanceRefused, TargetFailed
 
 
 _OF_THE_INSTANCE = {
@@ -50,18 +39,18 @@ _OF_THE_TARGET = {
 }
 
 
-def unstorable(error: OSError) -> Unstorable | None:
+def refusal(error: OSError) -> InstanceRefused | None:
     """Return what an error says of the one instance, None if it is about the whole target."""
     detail = _OF_THE_INSTANCE.get(error.errno or 0)
-    return None if detail is None else Unstorable(errno.errorcode[error.errno or 0], detail)
+    return None if detail is None else InstanceRefused(errno.errorcode[error.errno or 0], detail)
 
 
-def failure(error: OSError, path: str) -> DeliveryError:
+def failure(error: OSError, path: str) -> TargetFailed:
     """Return what an error says of the target, whose directory is ``path``."""
     kind, temporary, advice = _OF_THE_TARGET.get(
         error.errno or 0, (ErrorKind.UNEXPECTED, False, "see the system's log")
     )
-    return DeliveryError(kind, f"{path}: {words(error)}; {advice}", temporary=temporary)
+    return TargetFailed(kind, f"{path}: {words(error)}", advice, temporary=temporary)
 
 
 def words(error: OSError) -> str:
@@ -80,11 +69,11 @@ def of_target(path: str) -> Iterator[None]:
 
 @contextmanager
 def of_instance() -> Iterator[None]:
-    """Turn the errors that are about one instance only into ``Unstorable``."""
+    """Turn the errors that are about one instance only into ``InstanceRefused``."""
     try:
         yield
     except OSError as error:
-        refusal = unstorable(error)
-        if refusal is None:
+        refused = refusal(error)
+        if refused is None:
             raise
-        raise refusal from error
+        raise refused from error

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from crossdock.dicom.part10 import parse_file_meta
 from crossdock.errors import DicomError
+from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.folder.failures import words
-from crossdock.protocols.payload import SpoolUnreadable
 
 
 _BLOCK = 1024 * 1024

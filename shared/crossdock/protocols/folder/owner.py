@@ -6,7 +6,8 @@ import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import TargetFailed
 from crossdock.protocols.folder.failures import words
 
 
@@ -25,18 +26,19 @@ class Owner:
         """Give a file or directory away; nothing happens where no owner is set.
 
         Raises:
-            DeliveryError: this process may not.
+            TargetFailed: this process may not.
         """
         if not self.words:
             return
         try:
             os.fchown(descriptor, self.user, self.group)
         except OSError as error:
-            detail = (
-                f"files cannot be given to {self.words}: {words(error)}; run the dispatcher with "
-                "CAP_CHOWN, or name a group that its user is in, or leave owner out"
+            found = f"files cannot be given to {self.words}: {words(error)}"
+            advice = (
+                "run the dispatcher with CAP_CHOWN, or name a group that its user is in, or leave "
+                "owner out"
             )
-            raise DeliveryError(ErrorKind.MISCONFIGURED, detail, temporary=False) from error
+            raise TargetFailed(ErrorKind.MISCONFIGURED, found, advice) from error
 
 
 def find_owner(text: str) -> Owner:
@@ -45,7 +47,7 @@ def find_owner(text: str) -> Owner:
     A user without a group leaves the group as the directory gives it.
 
     Raises:
-        DeliveryError: there is no such user or group on this machine.
+        TargetFailed: there is no such user or group on this machine.
     """
     user, _, group = text.partition(":")
     try:
@@ -55,8 +57,9 @@ def find_owner(text: str) -> Owner:
             _number(group, lambda: grp.getgrnam(group).gr_gid),
         )
     except KeyError as error:
-        detail = f"owner {text}: {error.args[0]}; add it on the machine of the dispatcher, or use numbers"
-        raise DeliveryError(ErrorKind.MISCONFIGURED, detail, temporary=False) from None
+        found = f"owner {text}: {error.args[0]}"
+        advice = "add it on the machine of the dispatcher, or use numbers"
+        raise TargetFailed(ErrorKind.MISCONFIGURED, found, advice) from None
 
 
 def _number(text: str, look_up: Callable[[], int]) -> int:

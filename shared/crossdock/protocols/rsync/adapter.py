@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from crossdock.config.targets import RsyncTarget
-from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.errors import DeliveryError
 from crossdock.model import CheckReport, InstanceOutcome, Outcome
 from crossdock.protocols.base import Adapter, Outgoing
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.rsync import script
 from crossdock.protocols.rsync.checking import session_stages
@@ -84,7 +83,7 @@ class RsyncAdapter(Adapter):
         try:
             batch = staging.batch()
             with said():
-                for directory in self._directories(instances):
+                for directory in self._places.directories(instances):
                     batch.write(directory / COMPLETE)
             if batch.paths:
                 self._marked(batch)
@@ -98,7 +97,7 @@ class RsyncAdapter(Adapter):
         """Return what runs the script, if there is one to run."""
         if not self._target.run_on_complete:
             return None
-        folder = script.destination(self._target, self._directories(instances))
+        folder = script.destination(self._target, self._places.directories(instances))
         connection = self._opened().connection
         return lambda: script.run(self._target, connection, folder)
 
@@ -148,7 +147,7 @@ class RsyncAdapter(Adapter):
                 with said():
                     batch.add(outgoing, item.path)
             except SpoolUnreadable as error:
-                batch.items.append(_unreadable(outgoing, error))
+                batch.items.append(Item(outgoing, outcome=error.outcome(outgoing)))
         if batch.items:
             yield batch
 
@@ -159,7 +158,7 @@ class RsyncAdapter(Adapter):
                 return Item(outgoing, outcome=excluded)
             return Item(outgoing, self._places.path(outgoing))
         except SpoolUnreadable as error:
-            return _unreadable(outgoing, error)
+            return Item(outgoing, outcome=error.outcome(outgoing))
 
     def _begin(self, batch: Batch) -> _Underway:
         if not batch.paths:
@@ -224,9 +223,7 @@ class RsyncAdapter(Adapter):
         if name not in missing:
             return item.outgoing.outcome(Outcome.DELIVERED)
         reason = of_file(ended, name, self._target)
-        if isinstance(reason, DeliveryError):
-            return reason
-        return item.outgoing.outcome(Outcome.REFUSED, *reason)
+        return reason if isinstance(reason, DeliveryError) else reason.outcome(item.outgoing)
 
     def _opened_still(self, ended: Ended) -> Rsync:
         """Return how to call rsync; a connection that was lost explains how the run ended."""
@@ -242,15 +239,3 @@ class RsyncAdapter(Adapter):
         )
         if ended.code:
             raise of_run(ended, self._target)
-
-    def _directories(self, instances: Sequence[Outgoing]) -> list[PurePosixPath]:
-        try:
-            return self._places.directories(instances)
-        except SpoolUnreadable as error:
-            detail = f"a file in the spool cannot be read: {error}"
-            raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
-
-
-def _unreadable(outgoing: Outgoing, error: SpoolUnreadable) -> Item:
-    detail = f"its file in the spool cannot be read: {error}"
-    return Item(outgoing, outcome=outgoing.outcome(Outcome.NOT_SENT, detail=detail))

@@ -6,12 +6,10 @@ import subprocess
 from pathlib import PurePosixPath
 
 from crossdock.config.targets import RsyncTarget
-from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.rsync.failures import Ended, of_run
 from crossdock.protocols.rsync.runs import Rsync, Run, waited
 from crossdock.protocols.rsync.script import script_path
 from crossdock.protocols.rsync.staging import Batch, Staging
-from crossdock.protocols.ssh import explained
 from crossdock.protocols.ssh.openssh import OpenSsh
 from crossdock.protocols.ssh.programs import plain_environment
 from crossdock.protocols.stages import Stage, StageFailed
@@ -24,7 +22,7 @@ _CONTENT = b"check"
 def session_stages(target: RsyncTarget, connection: OpenSsh) -> tuple[Stage, ...]:
     """Return the stages after authentication: authorise, and script where there is one."""
     found = _Findings(target, connection)
-    stages: tuple[Stage, ...] = (("authorise", explained(found.authorise)),)
+    stages: tuple[Stage, ...] = (("authorise", found.authorise),)
     if target.run_on_complete:
         stages = (*stages, ("script", found.script))
     return stages
@@ -50,7 +48,7 @@ class _Findings:
                 self._require(rsync.forget(str(folder), fetched))
             if (fetched / _NAME).read_bytes() != _CONTENT:
                 detail = f"{self._target.path}: a file was read back with another content"
-                raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+                raise StageFailed(detail, "look at the server's log")
         finally:
             staging.close()
         words = "" if rsync.syncs else "; one rsync is too old to sync files to the disk there"

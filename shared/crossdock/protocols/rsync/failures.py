@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from crossdock.config.targets import RsyncTarget
-from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import InstanceRefused, TargetFailed
 from crossdock.protocols.ssh.failures import busy, misconfigured, timed_out, unreachable
 
 
@@ -65,7 +66,7 @@ class Ended:
         return int(found.group(1)) if found is not None else 0
 
 
-def of_run(ended: Ended, target: RsyncTarget) -> DeliveryError:
+def of_run(ended: Ended, target: RsyncTarget) -> TargetFailed:
     """Return why a run failed as a whole, with the connection still alive."""
     place = f"{target.host}:{target.port}"
     if ended.code == _TIMEOUT:
@@ -75,11 +76,11 @@ def of_run(ended: Ended, target: RsyncTarget) -> DeliveryError:
         return failure
     if ended.code in _BROKEN_OFF:
         return unreachable(f"{place}: the transfer broke off")
-    detail = f"{place}: rsync ended with code {ended.code}; look at the server's log"
-    return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+    found = f"{place}: rsync ended with code {ended.code}"
+    return TargetFailed(ErrorKind.UNEXPECTED, found, "look at the server's log")
 
 
-def _of_system(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
+def _of_system(ended: Ended, target: RsyncTarget) -> TargetFailed | None:
     """Return what errors of the operating system there say of the target."""
     path, errors = target.path, ended.errors()
     for number in errors:
@@ -97,7 +98,7 @@ def _of_system(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
     return None
 
 
-def _of_words(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
+def _of_words(ended: Ended, target: RsyncTarget) -> TargetFailed | None:
     """Return what the answer of a shell, or of sshd, says of the account."""
     place = f"{target.host}:{target.port}"
     if "ession open refused" in ended.said:
@@ -108,15 +109,16 @@ def _of_words(ended: Ended, target: RsyncTarget) -> DeliveryError | None:
     return None
 
 
-def of_file(ended: Ended, name: str, target: RsyncTarget) -> "DeliveryError | tuple[str, str]":
-    """Return why one file did not arrive: a failure of the target, or a status with its words."""
+def of_file(ended: Ended, name: str, target: RsyncTarget) -> TargetFailed | InstanceRefused:
+    """Return why one file did not arrive: because of the target, or of the file."""
     number = ended.about(name) or next(iter(ended.errors()), 0)
     if number in _WORDS:
-        return errno.errorcode[number], _WORDS[number]
+        return InstanceRefused(errno.errorcode[number], _WORDS[number])
     if number in (*_FULL, *_DENIED, errno.ENOENT):
         return of_run(ended, target)
     words = os.strerror(number).lower() if number else f"rsync ended with code {ended.code}"
-    return errno.errorcode.get(number, f"rsync {ended.code}"), f"not taken there: {words}"
+    status = errno.errorcode.get(number, f"rsync {ended.code}")
+    return InstanceRefused(status, f"not taken there: {words}")
 
 
 def _lacks_directory(ended: Ended) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
+from crossdock.protocols.payload import Payload
 from crossdock.settings import from_environment
 from crossdock.spool.durable import try_lock
 

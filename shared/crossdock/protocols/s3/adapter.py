@@ -4,23 +4,20 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from crossdock.config.targets import S3Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, InstanceOutcome, Outcome
 from crossdock.protocols.base import Adapter, Outgoing
-from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.failures import InstanceRefused, SpoolUnreadable
+from crossdock.protocols.payload import Payload
 from crossdock.protocols.placing import COMPLETE, Places
 from crossdock.protocols.s3.body import Body
 from crossdock.protocols.s3.check import Check
-from crossdock.protocols.s3.errors import ObjectRefused, StoreFailed
+from crossdock.protocols.s3.errors import StoreFailed
 from crossdock.protocols.s3.line import Line
-from crossdock.protocols.s3.workers import Workers
-
-
-if TYPE_CHECKING:
-    from crossdock.protocols.s3.store import Store
+from crossdock.protocols.s3.store import Store
+from crossdock.protocols.workers import Workers
 
 
 _LONGEST_KEY = 1024  # bytes of UTF-8, what S3 allows
@@ -66,10 +63,7 @@ class S3Adapter(Adapter):
             for directory in self._places.directories(instances):
                 marker = Body(b"", threading.Event())
                 self._store().put(self._key(directory / COMPLETE), marker, "text/plain")
-        except SpoolUnreadable as error:
-            detail = f"a file in the spool cannot be read: {error}"
-            raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
-        except ObjectRefused as error:
+        except InstanceRefused as error:
             detail = f"{COMPLETE} was refused: {error.detail} ({error.status})"
             raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
 
@@ -83,16 +77,13 @@ class S3Adapter(Adapter):
         if store is not None:
             store.close()
 
-    def _store(self) -> "Store":
+    def _store(self) -> Store:
         """Return the store, which may not have been asked for anything yet.
 
         Raises:
             StoreFailed: secrets or certificates cannot be used.
         """
         if self._connected is None:
-            # Whoever does not speak S3 need not wait half a second for botocore.
-            from crossdock.protocols.s3.store import Store  # noqa: PLC0415
-
             self._connected = Store(self._target)
         return self._connected
 
@@ -122,7 +113,7 @@ class S3Adapter(Adapter):
             excluded = self._places.excluded(outgoing)
             path = self._places.path(outgoing)
         except SpoolUnreadable as error:
-            return _unreadable(outgoing, error)
+            return error.outcome(outgoing)
         if excluded is None and len(self._key(path).encode()) > _LONGEST_KEY:
             detail = f"the key from prefix and naming has more than {_LONGEST_KEY} bytes"
             return outgoing.outcome(Outcome.REFUSED, "KeyTooLongError", detail)
@@ -137,25 +128,18 @@ class S3Adapter(Adapter):
         if self._store().has(key):
             try:
                 self._store().delete(key)
-            except ObjectRefused:
+            except InstanceRefused:
                 return
             except StoreFailed as error:
                 if error.kind is not ErrorKind.UNAUTHORISED:
                     raise
 
     def _upload(
-        self, store: "Store", outgoing: Outgoing, key: str, stopped: threading.Event
+        self, store: Store, outgoing: Outgoing, key: str, stopped: threading.Event
     ) -> InstanceOutcome:
         try:
             with Payload(outgoing) as payload:
                 store.upload(key, payload, stopped)
-        except SpoolUnreadable as error:
-            return _unreadable(outgoing, error)
-        except ObjectRefused as error:
-            return outgoing.outcome(Outcome.REFUSED, error.status, error.detail)
+        except (InstanceRefused, SpoolUnreadable) as error:
+            return error.outcome(outgoing)
         return outgoing.outcome(Outcome.DELIVERED)
-
-
-def _unreadable(outgoing: Outgoing, error: SpoolUnreadable) -> InstanceOutcome:
-    detail = f"its file in the spool cannot be read: {error}"
-    return outgoing.outcome(Outcome.NOT_SENT, detail=detail)

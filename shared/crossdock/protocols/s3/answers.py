@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 from crossdock.config.targets import S3Target
 from crossdock.errors import ErrorKind
-from crossdock.protocols.s3.errors import ObjectRefused, StoreFailed
+from crossdock.protocols.failures import InstanceRefused
+from crossdock.protocols.s3.errors import StoreFailed
+from crossdock.protocols.web.answers import seconds_to_wait
 
 
 class _Meaning(NamedTuple):
@@ -173,24 +175,25 @@ CREDENTIALS = frozenset(
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,63}")
 _REGION_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_LONGEST_WAIT = 86_400.0
 
 
-def judge(answer: Mapping[str, Any], target: S3Target) -> StoreFailed | ObjectRefused:
+def judge(answer: Mapping[str, Any], target: S3Target) -> StoreFailed | InstanceRefused:
     """Return what a store's answer, which is an error, says of the object or of the store."""
     code, status = _code(answer), _status(answer)
     if code in _REFUSES:
-        return ObjectRefused(code, _REFUSES[code])
+        return InstanceRefused(code, _REFUSES[code])
     said = code or f"HTTP {status}"
     meaning = _meaning(code, status)
     if meaning is None:
-        return ObjectRefused(said, "the store does not take this object")
+        return InstanceRefused(said, "the store does not take this object")
     return StoreFailed(
         meaning.kind,
         f"{_filled(meaning.found, answer, target)} ({said})",
         _filled(meaning.advice, answer, target),
         temporary=meaning.temporary,
-        retry_after=_retry_after(answer) if meaning.temporary else None,
+        retry_after=seconds_to_wait(_headers(answer).get("retry-after", ""))
+        if meaning.temporary
+        else None,
         code=said,
     )
 
@@ -254,15 +257,3 @@ def _skew(answer: Mapping[str, Any]) -> str:
 def _other_region(answer: Mapping[str, Any]) -> str:
     told = _headers(answer).get("x-amz-bucket-region") or answer.get("Error", {}).get("Region")
     return f": {told}" if told and _REGION_NAME.fullmatch(str(told)) else ""
-
-
-def _retry_after(answer: Mapping[str, Any]) -> float | None:
-    """Return the seconds that the store asks us to wait (RFC 9110 10.2.3), if it does."""
-    said = _headers(answer).get("retry-after", "")
-    if said.isdecimal():
-        return min(float(said), _LONGEST_WAIT)
-    try:
-        seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -6,8 +6,8 @@ import threading
 from base64 import b64encode
 from functools import cached_property
 
+from crossdock.protocols.failures import Interrupted
 from crossdock.protocols.payload import Payload
-from crossdock.protocols.s3.errors import Interrupted
 
 
 PART_SIZE = 8 * 1024 * 1024

@@ -29,8 +29,9 @@ from botocore.parsers import ResponseParserError
 from crossdock.config.targets import S3Target
 from crossdock.dicom.tls import words_of
 from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import InstanceRefused
 from crossdock.protocols.s3.answers import judge, no_store
-from crossdock.protocols.s3.errors import ObjectRefused, StoreFailed
+from crossdock.protocols.s3.errors import StoreFailed
 
 
 LibraryError = (BotoCoreError, ClientError, ResponseParserError)
@@ -43,12 +44,13 @@ _NO_CREDENTIALS = (
     MetadataRetrievalError,
 )
 _BAD_PROFILE = (ProfileNotFound, ConfigNotFound, ConfigParseError)
-_PEER = "is the store running, and are endpoint and firewall right?"
+TLS_ADVICE = "compare ca, host name and certificate with the store's"
+PEER_ADVICE = "is the store running, and are endpoint and firewall right?"
 
 
 def translated(
     error: ClientError | BotoCoreError | ResponseParserError, target: S3Target
-) -> StoreFailed | ObjectRefused:
+) -> StoreFailed | InstanceRefused:
     """Return what an error of botocore says of the store, or of the one object."""
     if isinstance(error, ClientError):
         return judge(error.response, target)
@@ -94,22 +96,21 @@ def _of_the_way(error: HTTPClientError | NoConnection, target: S3Target) -> Stor
         )
     if isinstance(error, EndpointConnectionError):
         found = f"cannot connect to {host}:{port}{_os_words(error)}"
-        return StoreFailed(ErrorKind.UNREACHABLE, found, _PEER, temporary=True)
+        return StoreFailed(ErrorKind.UNREACHABLE, found, PEER_ADVICE, temporary=True)
     if isinstance(error, ConnectTimeoutError):
         found = f"{host}:{port} did not accept a connection in {target.connect_timeout:g} s"
-        return StoreFailed(ErrorKind.UNREACHABLE, found, _PEER, temporary=True)
+        return StoreFailed(ErrorKind.UNREACHABLE, found, PEER_ADVICE, temporary=True)
     if isinstance(error, ReadTimeoutError) or _is_timeout(error):
         found = f"the store did not go on for {target.timeout:g} s"
         advice = "is it overloaded, or does a firewall drop what is sent?"
         return StoreFailed(ErrorKind.TIMEOUT, found, advice, temporary=True)
     found = f"the connection to {host}:{port} was lost{_os_words(error)}"
-    return StoreFailed(ErrorKind.UNREACHABLE, found, _PEER, temporary=True)
+    return StoreFailed(ErrorKind.UNREACHABLE, found, PEER_ADVICE, temporary=True)
 
 
 def untrusted(words: str) -> StoreFailed:
     """Return what to say when TLS fails."""
-    advice = "compare ca, host name and certificate with the store's"
-    return StoreFailed(ErrorKind.MISCONFIGURED, f"TLS failed: {words}", advice)
+    return StoreFailed(ErrorKind.MISCONFIGURED, f"TLS failed: {words}", TLS_ADVICE)
 
 
 def _tls_words(error: BaseException) -> str:

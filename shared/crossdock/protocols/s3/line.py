@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future, wait
 
 from crossdock.model import InstanceOutcome
 from crossdock.protocols.s3.errors import StoreFailed
-from crossdock.protocols.s3.workers import Workers
+from crossdock.protocols.workers import Workers
 
 
 _PATIENCE = 3.0  # seconds for uploads to end that nobody waits for any longer

@@ -14,13 +14,14 @@ from botocore.exceptions import BotoCoreError
 from crossdock.config.targets import S3Target
 from crossdock.dicom.errors import TlsMisconfigured
 from crossdock.errors import ErrorKind, SecretUnavailable
+from crossdock.protocols.failures import InstanceRefused, Interrupted
 from crossdock.protocols.payload import Payload
 from crossdock.protocols.s3.answers import no_store
 from crossdock.protocols.s3.body import PART_SIZE, Body, part_size, read_body
-from crossdock.protocols.s3.errors import Interrupted, ObjectRefused, StoreFailed
+from crossdock.protocols.s3.errors import StoreFailed
 from crossdock.protocols.s3.failures import LibraryError, chain, is_closed, translated, untrusted
 from crossdock.protocols.s3.transport import Transport, make_client
-from crossdock.protocols.s3.workers import Workers
+from crossdock.protocols.workers import Workers
 
 
 Answer = dict[str, Any]
@@ -35,7 +36,7 @@ _NOT_ENCRYPTED = "not encrypted"
 class Store:
     """The bucket of a target. Its methods may be called from several threads.
 
-    All of them raise ``StoreFailed`` where the store is the problem, and ``ObjectRefused`` where
+    All of them raise ``StoreFailed`` where the store is the problem, and ``InstanceRefused`` where
     the one object is.
     """
 
@@ -72,8 +73,8 @@ class Store:
         try:
             self._verify(answer, body)
             self._verify_encryption(answer)
-        except (ObjectRefused, StoreFailed):
-            with suppress(ObjectRefused, StoreFailed):  # the first failure is what counts
+        except (InstanceRefused, StoreFailed):
+            with suppress(InstanceRefused, StoreFailed):  # the first failure is what counts
                 self.delete(key)
             raise
         return answer
@@ -89,7 +90,7 @@ class Store:
         """Whether there is an object of this key; None if the store does not tell us."""
         try:
             self._ask("head_object", Key=key)
-        except ObjectRefused:
+        except InstanceRefused:
             return None
         except StoreFailed as error:
             if error.code == "HTTP 404":
@@ -121,7 +122,7 @@ class Store:
         try:
             self._complete(upload, self._put_parts(upload, payload, stopped), stopped)
         except BaseException:
-            with suppress(ObjectRefused, StoreFailed):  # the first failure is what counts
+            with suppress(InstanceRefused, StoreFailed):  # the first failure is what counts
                 self._ask("abort_multipart_upload", **upload)
             raise
         if self._target.encryption and not answer.get("ServerSideEncryption"):
@@ -140,12 +141,12 @@ class Store:
         """Find out what became of an object whose store did not say it by itself, if we may."""
         try:
             self._verify_encryption(self._ask("head_object", Key=key))
-        except ObjectRefused:
+        except InstanceRefused:
             return
         except StoreFailed as error:
             if error.code != _NOT_ENCRYPTED:
                 return
-            with suppress(ObjectRefused, StoreFailed):  # the first failure is what counts
+            with suppress(InstanceRefused, StoreFailed):  # the first failure is what counts
                 self.delete(key)
             raise
 
@@ -192,7 +193,7 @@ class Store:
             for each in answer.get("Uploads", ()):
                 if each["Key"] == key:
                     self._ask("abort_multipart_upload", Key=key, UploadId=each["UploadId"])
-        except (ObjectRefused, StoreFailed) as error:
+        except (InstanceRefused, StoreFailed) as error:
             if isinstance(error, StoreFailed) and error.temporary:
                 raise  # whatever else it is, the upload does not need it
 
@@ -246,7 +247,7 @@ class Store:
         encryption = answer.get("ServerSideEncryption") or self._target.encryption or ""
         by_kms = str(encryption).startswith("aws:kms")
         if _MD5.fullmatch(etag) and etag != body.md5.hex() and not by_kms:
-            raise ObjectRefused("ETag", "what the store has got is not what was sent")
+            raise InstanceRefused("ETag", "what the store has got is not what was sent")
 
     def _verify_encryption(self, answer: Answer) -> None:
         """Some stores ignore what they do not know, and keep in the clear what they should not."""

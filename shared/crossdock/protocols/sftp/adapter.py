@@ -9,11 +9,10 @@ from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import InstanceRefused
 from crossdock.protocols.placing import Places
 from crossdock.protocols.sftp.checking import session_stages
 from crossdock.protocols.sftp.connection import Connection
-from crossdock.protocols.sftp.failures import Refused
 from crossdock.protocols.sftp.uploads import Uploads, require_base
 from crossdock.protocols.ssh import opening_stages
 from crossdock.protocols.stages import run_stages
@@ -72,17 +71,13 @@ class SftpAdapter(Adapter):
         """Write the ``.complete`` marker into each directory that the delivery has files in."""
         if not self._target.complete_marker:
             return
-        try:
-            directories = self._places.directories(instances)
-        except SpoolUnreadable as error:
-            detail = f"a file in the spool cannot be read: {error}"
-            raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False) from error
+        directories = self._places.directories(instances)
         try:
             connection = self._opened()
             uploads = Uploads(self._target, self._places, connection)
             for directory in directories:
                 connection.run(uploads.complete(directory))
-        except Refused as error:
+        except InstanceRefused as error:
             raise DeliveryError(ErrorKind.REFUSED, error.detail, temporary=False) from error
         except DeliveryError:
             self.close()

@@ -8,11 +8,9 @@ import time
 import asyncssh
 
 from crossdock.config.targets import SftpTarget
-from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.protocols.sftp.connection import Connection
 from crossdock.protocols.sftp.uploads import require_base
-from crossdock.protocols.ssh.opening import explained
-from crossdock.protocols.stages import Stage, StageSkipped
+from crossdock.protocols.stages import Stage, StageFailed, StageSkipped
 
 
 _GIGABYTE = 10**9
@@ -23,10 +21,10 @@ def session_stages(target: SftpTarget, connection: Connection) -> tuple[Stage, .
     """Return the stages after authentication: directory, authorise, round trip and space."""
     found = _Findings(target, connection)
     return (
-        ("directory", explained(lambda: connection.run(found.directory()))),
-        ("authorise", explained(lambda: connection.run(found.authorise()))),
-        ("round trip", explained(lambda: connection.run(found.round_trip()))),
-        ("space", explained(lambda: connection.run(found.space()))),
+        ("directory", lambda: connection.run(found.directory())),
+        ("authorise", lambda: connection.run(found.authorise())),
+        ("round trip", lambda: connection.run(found.round_trip())),
+        ("space", lambda: connection.run(found.space())),
     )
 
 
@@ -72,7 +70,7 @@ class _Findings:
             content: str | bytes = await file.read()
             if content != _CONTENT:
                 detail = f"{self._target.path}: a file was read back with another content"
-                raise DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+                raise StageFailed(detail, "look at the server's log")
         return lacking
 
     async def round_trip(self) -> str:
@@ -87,6 +85,6 @@ class _Findings:
             raise StageSkipped("the server does not say how much room there is") from None
         free = statistics.bavail * statistics.frsize
         if not free and statistics.blocks:
-            detail = f"{self._target.path}: no space left; make room, or raise the quota"
-            raise DeliveryError(ErrorKind.BUSY, detail, temporary=True)
+            detail = f"{self._target.path}: no space left"
+            raise StageFailed(detail, "make room, or raise the quota")
         return f"{free / _GIGABYTE:.1f} GB free"

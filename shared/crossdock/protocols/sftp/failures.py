@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import asyncssh
 
 from crossdock.config.targets import SftpTarget
-from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import InstanceRefused, TargetFailed
 from crossdock.protocols.ssh.failures import (
-    SshFailed,
     busy,
     misconfigured,
     timed_out,
@@ -37,16 +37,12 @@ _CODES = {
 }
 
 
-class Refused(Exception):  # noqa: N818 — reads as what happened
-    """The server does not take this instance, whereas it takes others; never quotes a name."""
-
-    def __init__(self, error: asyncssh.SFTPError, detail: str) -> None:
-        super().__init__(detail)
-        self.status = _CODES.get(error.code, f"SSH_FX {error.code}")
-        self.detail = detail
+def refused(error: asyncssh.SFTPError, detail: str) -> InstanceRefused:
+    """Return that the server does not take this instance, whereas it takes others."""
+    return InstanceRefused(_CODES.get(error.code, f"SSH_FX {error.code}"), detail)
 
 
-def of_opening(error: Exception, target: SftpTarget) -> SshFailed:
+def of_opening(error: Exception, target: SftpTarget) -> TargetFailed:
     """Return why a connection could not be opened; a refused host key comes before."""
     place = f"{target.host}:{target.port}"
     match error:
@@ -60,7 +56,7 @@ def of_opening(error: Exception, target: SftpTarget) -> SshFailed:
             return _misfit(error, target) or unreachable(f"{place}: {words(error)}")
 
 
-def _misfit(error: Exception, target: SftpTarget) -> SshFailed | None:
+def _misfit(error: Exception, target: SftpTarget) -> TargetFailed | None:
     """Return that something else is there than we need, if that is so."""
     place = f"{target.host}:{target.port}"
     match error:
@@ -84,7 +80,7 @@ def words(error: Exception) -> str:
     return "the connection was lost"
 
 
-def of_session(error: Exception, target: SftpTarget) -> DeliveryError:
+def of_session(error: Exception, target: SftpTarget) -> TargetFailed:
     """Return what an error in an open session says of the target."""
     path = target.path
     match error:
@@ -94,27 +90,30 @@ def of_session(error: Exception, target: SftpTarget) -> DeliveryError:
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
             return unreachable(f"{path}: something vanished there while we wrote")
         case _ if isinstance(error, _FULL):
-            detail = f"{path}: the server failed to write; is there room, within the quota?"
-            return DeliveryError(ErrorKind.BUSY, detail, temporary=True)
+            found, advice = (
+                f"{path}: the server failed to write",
+                "is there room, within the quota?",
+            )
+            return TargetFailed(ErrorKind.BUSY, found, advice, temporary=True)
         case _ if isinstance(error, _GONE):
             return unreachable(f"{target.host}:{target.port}: {words(error)}")
         case _:
             status = _CODES.get(getattr(error, "code", -1), type(error).__name__)
-            detail = f"{path}: the server answered {status}; see its log"
-            return DeliveryError(ErrorKind.UNEXPECTED, detail, temporary=False)
+            found = f"{path}: the server answered {status}"
+            return TargetFailed(ErrorKind.UNEXPECTED, found, "see its log")
 
 
 @contextlib.contextmanager
 def of_name() -> Iterator[None]:
-    """Turn the errors that are about one name only into ``Refused``."""
+    """Turn the errors that are about one name only into ``InstanceRefused``."""
     try:
         yield
     except _NAMES as error:
-        raise Refused(error, "the server does not allow the name from the template") from error
+        raise refused(error, "the server does not allow the name from the template") from error
     except asyncssh.SFTPFileIsADirectory as error:
-        raise Refused(error, "a directory has the name from the template") from error
+        raise refused(error, "a directory has the name from the template") from error
     except asyncssh.SFTPNotADirectory as error:
-        raise Refused(error, "a file stands where the template wants a directory") from error
+        raise refused(error, "a file stands where the template wants a directory") from error
 
 
 SESSION_ERRORS = (asyncssh.Error, OSError, asyncio.TimeoutError)

@@ -7,7 +7,6 @@ broke is always a beginning of the delivery. Coroutines of the connection's loop
 
 import asyncio
 import contextlib
-import hashlib
 import posixpath
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import Payload, SpoolUnreadable
-from crossdock.protocols.placing import COMPLETE, Places
+from crossdock.protocols.failures import InstanceRefused, SpoolUnreadable
+from crossdock.protocols.payload import Payload
+from crossdock.protocols.placing import COMPLETE, Places, temporary_name
 from crossdock.protocols.sftp.connection import Connection
-from crossdock.protocols.sftp.failures import Refused, of_name
+from crossdock.protocols.sftp.failures import of_name, refused
 from crossdock.protocols.ssh.failures import misconfigured
 
 
@@ -76,11 +76,8 @@ class Uploads:
             if outcome is None:
                 await self._store(outgoing, turn, done)
                 outcome = outgoing.outcome(Outcome.DELIVERED)
-        except SpoolUnreadable as error:
-            detail = f"its file in the spool cannot be read: {error}"
-            outcome = outgoing.outcome(Outcome.NOT_SENT, detail=detail)
-        except Refused as error:
-            outcome = outgoing.outcome(Outcome.REFUSED, error.status, error.detail)
+        except (InstanceRefused, SpoolUnreadable) as error:
+            outcome = error.outcome(outgoing)
         await turn.wait()
         done.set()
         return outcome
@@ -96,7 +93,7 @@ class Uploads:
                 await self._write(upload)
                 await turn.wait()
                 await self._rename(upload, done)
-            except (Refused, SpoolUnreadable):
+            except (InstanceRefused, SpoolUnreadable):
                 with contextlib.suppress(asyncssh.SFTPError):
                     await self._session.remove(temporary)
                 raise
@@ -146,7 +143,7 @@ class Uploads:
                 return
             if await self._session.lexists(path):
                 detail = "a file or link stands where the template wants a directory"
-                raise Refused(error, detail) from error
+                raise refused(error, detail) from error
             raise
 
     async def _is_directory(self, path: str) -> bool:
@@ -255,7 +252,7 @@ class Uploads:
             await renaming
         except (asyncssh.SFTPFailure, asyncssh.SFTPPermissionDenied) as error:
             if await self._is_directory(upload.final):
-                raise Refused(error, "a directory has the name from the template") from error
+                raise refused(error, "a directory has the name from the template") from error
             raise
         finally:
             renaming.cancel()
@@ -269,12 +266,6 @@ class Uploads:
                 with contextlib.suppress(asyncssh.SFTPNoSuchFile):
                     await self._session.remove(final)
                 await self._session.rename(temporary, final)
-
-
-def temporary_name(target: SftpTarget, outgoing: Outgoing) -> str:
-    """Return a hidden name that only this instance of this delivery has, in every try."""
-    own = f"{target.name}/{outgoing.path.parent.name}/{outgoing.path.name}"
-    return f".{hashlib.sha256(own.encode()).hexdigest()[:24]}.part"
 
 
 async def require_base(target: SftpTarget, session: asyncssh.SFTPClient) -> str:

@@ -35,7 +35,7 @@ def credentials_of(target: SshTarget) -> Credentials:
     """Return the credentials of a target.
 
     Raises:
-        SshFailed: a secret cannot be had here, or the key cannot be used.
+        TargetFailed: a secret cannot be had here, or the key cannot be used.
     """
     return Credentials(_revealed(target.password, "password"), _key(target))
 

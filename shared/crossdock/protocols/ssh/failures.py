@@ -1,48 +1,33 @@
 """Why a connection over SSH did not come about."""
 
-from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import TargetFailed
 
 
-_ADVICE = {
-    ErrorKind.UNREACHABLE: "is the server running, and are host, port and firewall right?",
-    ErrorKind.TIMEOUT: "is the server overloaded, or does a firewall drop what is sent?",
-    ErrorKind.BUSY: "the server takes no more connections now; try later",
-    ErrorKind.UNAUTHORISED: "compare user, password and key with the account on the server",
-}
-
-
-class SshFailed(DeliveryError):  # noqa: N818 — reads as what happened
-    """A connection could not be opened; ``advice`` says what to do about it."""
-
-    def __init__(
-        self, kind: ErrorKind, detail: str, advice: str = "", *, temporary: bool = False
-    ) -> None:
-        advice = advice or _ADVICE.get(kind, "look at the server's log")
-        super().__init__(kind, f"{detail}; {advice}", temporary=temporary)
-        self.found = detail
-        self.advice = advice
-
-
-def unreachable(detail: str) -> SshFailed:
+def unreachable(found: str) -> TargetFailed:
     """Return that nobody is there, or not any more."""
-    return SshFailed(ErrorKind.UNREACHABLE, detail, temporary=True)
+    advice = "is the server running, and are host, port and firewall right?"
+    return TargetFailed(ErrorKind.UNREACHABLE, found, advice, temporary=True)
 
 
-def timed_out(detail: str) -> SshFailed:
+def timed_out(found: str) -> TargetFailed:
     """Return that somebody is there who does not answer."""
-    return SshFailed(ErrorKind.TIMEOUT, detail, temporary=True)
+    advice = "is the server overloaded, or does a firewall drop what is sent?"
+    return TargetFailed(ErrorKind.TIMEOUT, found, advice, temporary=True)
 
 
-def busy(detail: str) -> SshFailed:
+def busy(found: str) -> TargetFailed:
     """Return that the server has no room for us now."""
-    return SshFailed(ErrorKind.BUSY, detail, temporary=True)
+    advice = "the server takes no more connections now; try later"
+    return TargetFailed(ErrorKind.BUSY, found, advice, temporary=True)
 
 
-def unauthorised(detail: str) -> SshFailed:
+def unauthorised(found: str) -> TargetFailed:
     """Return that the server does not let the account in."""
-    return SshFailed(ErrorKind.UNAUTHORISED, detail)
+    advice = "compare user, password and key with the account on the server"
+    return TargetFailed(ErrorKind.UNAUTHORISED, found, advice)
 
 
-def misconfigured(detail: str, advice: str) -> SshFailed:
+def misconfigured(found: str, advice: str) -> TargetFailed:
     """Return that somebody has to mend the settings, or the server."""
-    return SshFailed(ErrorKind.MISCONFIGURED, detail, advice)
+    return TargetFailed(ErrorKind.MISCONFIGURED, found, advice)

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 from crossdock.config.targets.ssh import SshTarget
+from crossdock.protocols.failures import TargetFailed
 from crossdock.protocols.ssh.credentials import Credentials, credentials_of
 from crossdock.protocols.ssh.failures import (
-    SshFailed,
     busy,
     misconfigured,
     timed_out,
@@ -132,7 +132,7 @@ class OpenSsh:
             "target",
         ]
 
-    def lost(self) -> SshFailed | None:
+    def lost(self) -> TargetFailed | None:
         """Return how the connection ended, None while it lives."""
         if self._said is not None and not self._said.over:
             return None
@@ -218,7 +218,7 @@ class OpenSsh:
         """Wait until ssh says something; return the part of it that matters.
 
         Raises:
-            SshFailed: it says something else instead, or nothing in time.
+            TargetFailed: it says something else instead, or nothing in time.
         """
         said = set_before(self._said)
         found = said.wait_for(sign, seconds)
@@ -228,7 +228,7 @@ class OpenSsh:
             raise timed_out(f"no answer from {self._place} within {seconds:g} s")
         raise self._failure(said)
 
-    def _failure(self, said: Said) -> SshFailed:
+    def _failure(self, said: Said) -> TargetFailed:
         """Return why ssh ended before it was logged in."""
         last = said.last_words()
         if "Host key verification failed" in last:

@@ -69,7 +69,7 @@ def program_named(name: str) -> str:
     """Return the path of a program on this machine.
 
     Raises:
-        SshFailed: there is none.
+        TargetFailed: there is none.
     """
     found = shutil.which(name)
     if found is None:

@@ -14,7 +14,8 @@ import asyncssh
 
 from crossdock.config.targets.ssh import HostKey, SshTarget
 from crossdock.errors import ErrorKind
-from crossdock.protocols.ssh.failures import SshFailed, misconfigured
+from crossdock.protocols.failures import TargetFailed
+from crossdock.protocols.ssh.failures import misconfigured
 from crossdock.settings import from_environment
 
 
@@ -44,7 +45,7 @@ class Trust:
         """Keep the public key that was seen first, unless another one was faster.
 
         Raises:
-            SshFailed: it cannot be kept, or another key was seen first.
+            TargetFailed: it cannot be kept, or another key was seen first.
         """
         if self.first is None:
             return
@@ -56,21 +57,21 @@ class Trust:
         if kept != key:
             raise self.refusal(fingerprint(key))
 
-    def refusal(self, seen: str) -> SshFailed:
+    def refusal(self, seen: str) -> TargetFailed:
         """Return that a server showed a key that it may not have; ``seen`` is its fingerprint."""
         detail = f"the host key {seen} is not {self.otherwise}"
         advice = (
             "ask the server's administrator for `ssh-keygen -lf` of its host key: if it is this "
             "one, pin it (host_key: {pinned: [SHA256:…]}); if not, somebody stands in between"
         )
-        return SshFailed(ErrorKind.MISCONFIGURED, detail, advice)
+        return TargetFailed(ErrorKind.MISCONFIGURED, detail, advice)
 
 
 def trust_of(target: SshTarget) -> Trust:
     """Return whom a target's server may be.
 
     Raises:
-        SshFailed: what says so cannot be read.
+        TargetFailed: what says so cannot be read.
     """
     way = target.host_key
     if way is None:

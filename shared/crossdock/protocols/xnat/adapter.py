@@ -2,21 +2,20 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from crossdock.config.targets import XnatTarget
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
+from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.in_order import in_order
-from crossdock.protocols.payload import SpoolUnreadable
 from crossdock.protocols.xnat.batches import batches
+from crossdock.protocols.xnat.checks import Check
+from crossdock.protocols.xnat.client import Client
+from crossdock.protocols.xnat.importing import Importing
 from crossdock.protocols.xnat.labels import Labelling, Labels
-
-
-if TYPE_CHECKING:
-    from crossdock.protocols.xnat.client import Client
-    from crossdock.protocols.xnat.projects import Projects
+from crossdock.protocols.xnat.projects import Projects
+from crossdock.protocols.xnat.sessions import Sessions
 
 
 class XnatAdapter(Adapter):
@@ -30,8 +29,6 @@ class XnatAdapter(Adapter):
 
     def check(self) -> CheckReport:
         """See ``Adapter.check``."""
-        from crossdock.protocols.xnat.checks import Check  # noqa: PLC0415 — as in _connected
-
         return Check(self._target).report()
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
@@ -53,8 +50,6 @@ class XnatAdapter(Adapter):
         """Have the sessions of the delivery built, and archived where the target says so."""
         if not self._target.commit:
             return
-        from crossdock.protocols.xnat.sessions import Sessions  # noqa: PLC0415 — as in _connected
-
         sessions = Sessions(self._target, *self._connected())
         for labels in self._sessions(instances):
             sessions.complete(labels)
@@ -72,12 +67,10 @@ class XnatAdapter(Adapter):
         found = batches(instances, self._labelling, self._target)
         for _, together in groupby(found, key=lambda batch: batch.turn):
             if importing is None:
-                from crossdock.protocols.xnat.importing import Importing  # noqa: PLC0415 — as below
-
                 importing = Importing(self._target, *self._connected())
             yield from in_order(importing.outcomes, together, self._target.transfers)
 
-    def _connected(self) -> "tuple[Client, Projects]":
+    def _connected(self) -> tuple[Client, Projects]:
         if self._client is None or self._projects is None:
             # Whoever does not speak to XNAT need not wait half a second for httpx.
             from crossdock.protocols.xnat.client import Client  # noqa: PLC0415

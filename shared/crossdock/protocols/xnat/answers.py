@@ -2,18 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from crossdock.errors import ErrorKind
-from crossdock.protocols.xnat.errors import InstanceRefused, XnatFailed
+from crossdock.protocols.failures import InstanceRefused, TargetFailed
+from crossdock.protocols.web.answers import HTML, seconds_to_wait, status_words
 
 
-_LONGEST_WAIT = 86_400.0  # seconds
-_HTML = ("text/html", "application/xhtml+xml")
 _PLACE = re.compile(
     r"(?:/data)?/(?:(?P<kind>prearchive|archive)/projects|xapi/direct-archive)/(?P<project>[^/]+)"
     r"/(?P<rest>.+)"
@@ -43,22 +40,19 @@ class Answer:
     @property
     def good(self) -> bool:
         """Whether the server did what it was asked to, and did not answer with a web page."""
-        return 200 <= self.status < 300 and self.media_type not in _HTML  # noqa: PLR2004 — RFC 9110 15.3
+        return 200 <= self.status < 300 and self.media_type not in HTML  # noqa: PLR2004 — RFC 9110 15.3
 
     @property
     def wants_login(self) -> bool:
         """Whether the server no longer knows our session: 401, or the page to log in."""
-        page = self.status == HTTPStatus.OK and self.media_type in _HTML
+        page = self.status == HTTPStatus.OK and self.media_type in HTML
         redirected = 300 <= self.status < 400 and "login" in self.location.lower()  # noqa: PLR2004 — RFC 9110 15.4
         return self.status == HTTPStatus.UNAUTHORIZED or page or redirected
 
     @property
     def words(self) -> str:
         """The status for people: ``HTTP 404 Not Found``."""
-        try:
-            return f"HTTP {self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            return f"HTTP {self.status}"
+        return status_words(self.status)
 
 
 class _Meaning(NamedTuple):
@@ -99,19 +93,19 @@ _PAGE = _Meaning(
 _UNKNOWN = _Meaning(ErrorKind.UNEXPECTED, False, "an answer that XNAT does not give", _LOG)
 
 
-def failed(answer: Answer, what: str) -> XnatFailed:
+def failed(answer: Answer, what: str) -> TargetFailed:
     """Return what an answer that is not good says of the target; ``what`` was asked for."""
     if 300 <= answer.status < 400:  # noqa: PLR2004 — RFC 9110 15.4
         found = f"{what}: {answer.words}: it redirects to {_origin(answer.location)}"
         advice = "if that is right, make it the url: logins are not sent to other places"
-        return XnatFailed(ErrorKind.MISCONFIGURED, found, advice)
+        return TargetFailed(ErrorKind.MISCONFIGURED, found, advice)
     meaning = _meaning(answer)
-    return XnatFailed(
+    return TargetFailed(
         meaning.kind,
         f"{what}: {answer.words}: {meaning.found}",
         meaning.advice,
         temporary=meaning.temporary,
-        retry_after=_seconds_to_wait(answer.retry_after) if meaning.temporary else None,
+        retry_after=seconds_to_wait(answer.retry_after) if meaning.temporary else None,
     )
 
 
@@ -123,7 +117,7 @@ def _meaning(answer: Answer) -> _Meaning:
     return _PAGE if answer.status < HTTPStatus.BAD_REQUEST else _UNKNOWN
 
 
-def of_work_in_progress(answer: Answer, what: str) -> XnatFailed | None:
+def of_work_in_progress(answer: Answer, what: str) -> TargetFailed | None:
     """Return that XNAT is busy with the very session, or None if it did not say so."""
     locked = answer.status == HTTPStatus.FORBIDDEN and _IN_PROGRESS in answer.text
     if locked or (answer.status == HTTPStatus.CONFLICT and "locked" in answer.text):
@@ -131,10 +125,10 @@ def of_work_in_progress(answer: Answer, what: str) -> XnatFailed | None:
     return None
 
 
-def busy(what: str) -> XnatFailed:
+def busy(what: str) -> TargetFailed:
     """Return that XNAT is at work on the session."""
     found = f"{what}: XNAT is at work on this session"
-    return XnatFailed(ErrorKind.BUSY, found, "it is tried again by itself", temporary=True)
+    return TargetFailed(ErrorKind.BUSY, found, "it is tried again by itself", temporary=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +144,7 @@ def places_of(answer: Answer) -> list[Place]:
 
     Raises:
         InstanceRefused: nowhere; XNAT says so by an empty 200, or cannot read it.
-        XnatFailed: the target is the problem.
+        TargetFailed: the target is the problem.
     """
     if not answer.good:
         raise _of_import(answer)
@@ -162,11 +156,11 @@ def places_of(answer: Answer) -> list[Place]:
         )
     found = [_PLACE.fullmatch(urlsplit(line).path) for line in lines]
     if not all(found):
-        raise XnatFailed(_UNKNOWN.kind, f"import: {_UNKNOWN.found}", _UNKNOWN.advice)
+        raise TargetFailed(_UNKNOWN.kind, f"import: {_UNKNOWN.found}", _UNKNOWN.advice)
     return [_place(match) for match in found if match]
 
 
-def _of_import(answer: Answer) -> XnatFailed | InstanceRefused:
+def _of_import(answer: Answer) -> TargetFailed | InstanceRefused:
     text = answer.text
     if answer.status == HTTPStatus.BAD_REQUEST:
         if _CONCURRENT in text:
@@ -174,7 +168,7 @@ def _of_import(answer: Answer) -> XnatFailed | InstanceRefused:
         if any(words in text for words in _NO_ROOM):
             full = _OF_STATUS[507]
             found = f"import: {answer.words}: {full.found}"
-            return XnatFailed(full.kind, found, full.advice, temporary=True)
+            return TargetFailed(full.kind, found, full.advice, temporary=True)
     told = answer.status in _OF_STATUS
     if told or not HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return failed(answer, "import")
@@ -201,15 +195,3 @@ def _origin(location: str) -> str:
         return "somewhere else"
     host = f"{found.scheme}://{found.hostname}{port}" if found.hostname else "another path"
     return host if host.isprintable() and len(host) < 300 else "somewhere else"  # noqa: PLR2004 — a host name
-
-
-def _seconds_to_wait(text: str) -> float | None:
-    """Return what Retry-After says, in seconds from now, None if nothing (RFC 9110 10.2.3)."""
-    try:
-        if text.strip().isdecimal():
-            left = float(text)
-        else:
-            left = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(left, 0.0), _LONGEST_WAIT)

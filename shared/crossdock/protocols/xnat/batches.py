@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from crossdock.config.targets import XnatTarget
-from crossdock.model import InstanceOutcome, Outcome
+from crossdock.model import InstanceOutcome
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.xnat.labels import Labelling, Labels
 
 
@@ -88,11 +88,5 @@ def _alone(outgoing: Outgoing, labelling: Labelling) -> Batch:
     try:
         labels = labelling.of(outgoing)
     except SpoolUnreadable as error:
-        return Batch(None, known=not_sent(outgoing, error))
+        return Batch(None, known=error.outcome(outgoing))
     return Batch(labels, [outgoing], size=outgoing.instance.size)
-
-
-def not_sent(outgoing: Outgoing, error: SpoolUnreadable) -> InstanceOutcome:
-    """Return the outcome of an instance whose file cannot be read."""
-    detail = f"its file in the spool cannot be read: {error}"
-    return outgoing.outcome(Outcome.NOT_SENT, detail=detail)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import Payload, SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
+from crossdock.protocols.payload import Payload
 
 
 _BLOCK = 1024 * 1024

@@ -1,25 +1,25 @@
 """Tries a server stage by stage, as far as a delivery would go. Nothing is written."""
 
 import socket
-import ssl
-from collections.abc import Callable
 from http import HTTPStatus
 from json import JSONDecodeError, loads
-from typing import TypeVar
 
 from crossdock.config.targets import XnatTarget
-from crossdock.dicom.tls import peer_certificate, words_of
 from crossdock.model import CheckReport
 from crossdock.protocols import network
-from crossdock.protocols.stages import Found, Stage, StageFailed, StageSkipped, run_stages
+from crossdock.protocols.stages import (
+    Found,
+    Stage,
+    StageFailed,
+    StageSkipped,
+    explained,
+    run_stages,
+)
 from crossdock.protocols.xnat.client import Client, tls_context
-from crossdock.protocols.xnat.errors import XnatFailed
 from crossdock.protocols.xnat.failures import TLS_ADVICE
 from crossdock.protocols.xnat.projects import Projects
 from crossdock.protocols.xnat.sessions import Sessions
 
-
-T = TypeVar("T")
 
 _BUILD = "/xapi/siteConfig/buildInfo"
 
@@ -55,34 +55,22 @@ class Check:
 
     def _connect(self) -> str:
         port = self._target.place[1]
-        try:
-            self._socket = socket.create_connection(
-                self._target.place, self._target.connect_timeout
-            )
-        except OSError as error:
-            words = (error.strerror or "no answer in time").lower()
-            advice = "is XNAT running, and are url and firewall right?"
-            raise StageFailed(f"cannot connect to port {port}: {words}", advice) from error
+        advice = "is XNAT running, and are url and firewall right?"
+        self._socket = network.connected(self._target.place, self._target.connect_timeout, advice)
         encrypted = "" if self._target.secure else "; nothing is encrypted, nor is the password"
         return f"connected to port {port}{encrypted}"
 
     def _tls(self) -> Found:
         assert self._socket is not None  # noqa: S101 — the stage before made it
-        self._socket.settimeout(self._target.timeout)
-        context = _explained(lambda: tls_context(self._target))
-        host = self._target.place[0]
-        try:
-            self._socket = secured = context.wrap_socket(self._socket, server_hostname=host)
-        except ssl.SSLError as error:
-            raise StageFailed(words_of(error), TLS_ADVICE) from error
-        except OSError as error:
-            words = (error.strerror or "no answer in time").lower()
-            raise StageFailed(f"no TLS there: {words}", TLS_ADVICE) from error
-        return network.secured(secured.version() or "TLS", peer_certificate(secured))
+        context, host = tls_context(self._target), self._target.place[0]
+        seconds = self._target.timeout
+        sock = network.handshaken(self._socket, context, host, seconds, TLS_ADVICE)
+        self._socket = sock
+        return network.of_handshake(sock)
 
     def _authenticate(self) -> str:
         self._hang_up()
-        _explained(lambda: self._client().log_in())
+        self._client().log_in()
         return f"{self._target.user} is logged in"
 
     def _authorise(self) -> str:
@@ -91,14 +79,14 @@ class Check:
             raise StageSkipped("which project it is depends on each instance")
         project = self._target.project
         projects = Projects(self._target, self._client())
-        found = _explained(lambda: projects.id_of(project))
+        found = projects.id_of(project)
         before = f"project {project} is there, but not for this account to edit: "
         sessions = Sessions(self._target, self._client(), projects)
-        waiting = _explained(lambda: sessions.listed(found), before)
+        waiting = explained(lambda: sessions.listed(found), before)
         return f"project {project} may be edited; {len(waiting)} sessions in its prearchive"
 
     def _round_trip(self) -> str:
-        answer = _explained(lambda: self._client().ask("GET", _BUILD))
+        answer = self._client().ask("GET", _BUILD)
         if answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise StageSkipped(f"the server does not tell its version ({answer.words})")
         if not answer.good:
@@ -114,14 +102,6 @@ class Check:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
-
-
-def _explained(call: Callable[[], T], before: str = "") -> T:
-    """Call, and turn what is wrong with the target into a failed stage."""
-    try:
-        return call()
-    except XnatFailed as error:
-        raise StageFailed(before + error.found, error.advice) from error
 
 
 def _version(text: str) -> str:

@@ -2,12 +2,10 @@
 
 import contextlib
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -17,9 +15,10 @@ from crossdock.config.targets import XnatTarget
 from crossdock.dicom.errors import TlsMisconfigured
 from crossdock.dicom.tls import TlsFiles, own_client_context
 from crossdock.errors import ErrorKind, SecretUnavailable
+from crossdock.protocols.failures import TargetFailed
+from crossdock.protocols.web.attempts import Attempts, Trace
 from crossdock.protocols.xnat.answers import Answer, failed
 from crossdock.protocols.xnat.bodies import Body
-from crossdock.protocols.xnat.errors import Interrupted, XnatFailed
 from crossdock.protocols.xnat.failures import translated, untrusted
 
 
@@ -29,15 +28,13 @@ _SET_SESSION = re.compile(r"(?:^|,\s*)JSESSIONID=([^;,\s]*)")
 _LONGEST_TEXT = 64 * 1024  # bytes of an answer
 _LONGEST_LIST = 32 * 1024 * 1024
 _LOGOUT_SECONDS = 3.0
-_OPENED = ("connect_tcp.complete", "start_tls.complete")
-_CUT = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 
 def tls_context(target: XnatTarget) -> ssl.SSLContext:
     """Return a TLS context for a target.
 
     Raises:
-        XnatFailed: one of its files is of no use.
+        TargetFailed: one of its files is of no use.
     """
     try:
         return own_client_context(target.tls.files() if target.tls is not None else TlsFiles())
@@ -56,16 +53,14 @@ class Client:
     The session is opened when it is needed, and anew when the server has forgotten it.
 
     Raises:
-        XnatFailed: by all methods but ``close``: there is no answer, or none that XNAT gives.
+        TargetFailed: by all methods but ``close``: there is no answer, or none that XNAT gives.
     """
 
     def __init__(self, target: XnatTarget) -> None:
         self._target = target
         self._session: str | None = None
         self._opening = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._noting = threading.Lock()
-        self._interrupted = False
+        self._attempts = Attempts()
         # A context is not used without TLS, and cheap as long as it knows no CAs.
         context = tls_context(target) if target.secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._http = httpx.Client(
@@ -100,10 +95,7 @@ class Client:
 
     def interrupt(self) -> None:
         """Make the requests that run in other threads end soon; the client is of no use after."""
-        self._interrupted = True
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
+        self._attempts.interrupt()
 
     def close(self) -> None:
         """End the session, if the server still listens, and all connections."""
@@ -150,7 +142,7 @@ class Client:
         if not _SESSION_ID.fullmatch(session):
             found = f"login: {answer.words}, but no session: what answers there is no XNAT"
             advice = "correct the url: it is that of XNAT's start page"
-            raise XnatFailed(ErrorKind.MISCONFIGURED, found, advice)
+            raise TargetFailed(ErrorKind.MISCONFIGURED, found, advice)
         return session
 
     def _password(self) -> str:
@@ -158,7 +150,7 @@ class Client:
             return self._target.password.reveal()
         except SecretUnavailable as error:
             advice = "have the secret where the dispatcher and the tester can read it"
-            raise XnatFailed(ErrorKind.MISCONFIGURED, str(error), advice) from error
+            raise TargetFailed(ErrorKind.MISCONFIGURED, str(error), advice) from error
 
     def _attempt(
         self,
@@ -171,25 +163,15 @@ class Client:
         login: httpx.Auth | None = None,
         long: bool = False,
     ) -> Answer:
-        """Make a request, again if its connection was kept from before and gone by now."""
-        fresh: list[str] = []
-
-        def opened(event: str, info: dict[str, Any]) -> None:
-            if event.endswith(_OPENED):
-                fresh.append(event)
-                self._opened(info["return_value"])
-
-        while True:
-            self._go_on()
+        def exchange(trace: Trace) -> Answer:
             request = self._request(method, path, query, body, session)
-            request.extensions["trace"] = opened
-            try:
-                return self._exchange(request, login, _LONGEST_LIST if long else _LONGEST_TEXT)
-            except httpx.HTTPError as error:
-                self._go_on()
-                if fresh or not isinstance(error, _CUT):
-                    raise translated(error, self._target) from error
-                fresh.append("again")
+            request.extensions["trace"] = trace
+            return self._exchange(request, login, _LONGEST_LIST if long else _LONGEST_TEXT)
+
+        try:
+            return self._attempts.make(exchange)
+        except httpx.HTTPError as error:
+            raise translated(error, self._target) from error
 
     def _request(
         self,
@@ -215,18 +197,8 @@ class Client:
 
     def _watched(self, body: Body) -> Iterator[bytes]:
         for block in body.blocks():
-            self._go_on()
+            self._attempts.go_on()
             yield block
-
-    def _opened(self, stream: Any) -> None:
-        """Remember the socket of a connection that has just been opened."""
-        with self._noting:
-            kept = [each for each in self._sockets if each.fileno() >= 0]
-            self._sockets = [*kept, stream.get_extra_info("socket")]
-
-    def _go_on(self) -> None:
-        if self._interrupted:
-            raise Interrupted
 
 
 def _answer(response: httpx.Response, most: int) -> Answer:

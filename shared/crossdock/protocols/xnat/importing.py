@@ -7,12 +7,11 @@ from crossdock.config.targets import XnatTarget
 from crossdock.errors import ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import InstanceRefused, SpoolUnreadable, TargetFailed
 from crossdock.protocols.xnat.answers import Place, places_of
-from crossdock.protocols.xnat.batches import Batch, not_sent
+from crossdock.protocols.xnat.batches import Batch
 from crossdock.protocols.xnat.bodies import Body, FileBody, ZipBody
 from crossdock.protocols.xnat.client import Client, path_of
-from crossdock.protocols.xnat.errors import InstanceRefused, XnatFailed
 from crossdock.protocols.xnat.labels import Labels
 from crossdock.protocols.xnat.projects import Projects
 
@@ -37,7 +36,7 @@ class Importing:
         what it took of it is replaced by the same.
 
         Raises:
-            XnatFailed: the target is the problem.
+            TargetFailed: the target is the problem.
         """
         if batch.labels is None:
             return [batch.known] if batch.known is not None else []
@@ -52,10 +51,8 @@ class Importing:
         for outgoing in instances:
             try:
                 self._import(_SINGLE, labels, FileBody(outgoing))
-            except InstanceRefused as error:
-                outcomes.append(outgoing.outcome(Outcome.REFUSED, error.status, error.detail))
-            except SpoolUnreadable as error:
-                outcomes.append(not_sent(outgoing, error))
+            except (InstanceRefused, SpoolUnreadable) as error:
+                outcomes.append(error.outcome(outgoing))
             else:
                 outcomes.append(outgoing.outcome(Outcome.DELIVERED))
         return outcomes
@@ -86,13 +83,13 @@ class Importing:
         """Return the project's ID; only of a template's projects some may be missing."""
         try:
             return self._projects.id_of(project)
-        except XnatFailed as error:
+        except TargetFailed as error:
             if error.temporary or self._target.fixed_project:
                 raise
             detail = f"no project for it: {error.found}"
             raise InstanceRefused("no project", detail) from error
 
-    def _misplaced(self, place: Place, project: str) -> XnatFailed | InstanceRefused:
+    def _misplaced(self, place: Place, project: str) -> TargetFailed | InstanceRefused:
         """Return where something went astray; nothing more is sent for that project."""
         if place.project == "Unassigned":
             landed = f"Unassigned of the {place.words}"
@@ -102,6 +99,6 @@ class Importing:
         found = f"XNAT put it into {landed}, and it stays there"
         advice = f"is there a project {which}, and may {self._target.user} write to it?"
         if self._target.fixed_project:
-            return XnatFailed(ErrorKind.MISCONFIGURED, found, advice)
+            return TargetFailed(ErrorKind.MISCONFIGURED, found, advice)
         self._closed[project] = f"XNAT put another instance of its project elsewhere: {advice}"
         return InstanceRefused("misplaced", f"{found}: {advice}")

@@ -1,18 +1,16 @@
 """Which project, subject and session an instance belongs to."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from crossdock.config.labels import digest, fill_label
 from crossdock.config.naming import keywords_of
 from crossdock.config.targets import XnatTarget
-from crossdock.dicom.header import read_keywords
 from crossdock.errors import DicomError
 from crossdock.protocols.base import Outgoing
-from crossdock.protocols.payload import SpoolUnreadable
+from crossdock.protocols.failures import SpoolUnreadable
+from crossdock.protocols.placing import Remembered, values_of
 
 
-_MOST_KNOWN = 10_000  # files whose labels are not worked out again
 _STUDY = "StudyInstanceUID"
 
 
@@ -31,7 +29,7 @@ class Labelling:
 
     def __init__(self, target: XnatTarget) -> None:
         self._target = target
-        self._known: dict[Path, Labels] = {}
+        self._labels = Remembered(self._worked_out)
         templates = (target.project, target.subject, target.session)
         self._keywords = {_STUDY}.union(*map(keywords_of, templates))
 
@@ -41,15 +39,13 @@ class Labelling:
         Raises:
             SpoolUnreadable: the spool's file cannot be read.
         """
-        labels = self._known.get(outgoing.path)
-        if labels is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            labels = self._known[outgoing.path] = self._made(outgoing)
-        return labels
+        return self._labels(outgoing)
 
-    def _made(self, outgoing: Outgoing) -> Labels:
-        values = self._values(outgoing)
+    def _worked_out(self, outgoing: Outgoing) -> Labels:
+        try:
+            values = values_of(outgoing, self._keywords)
+        except DicomError as error:
+            raise SpoolUnreadable(str(error)) from error
         study = values.get(_STUDY, "")
         missing = f"unknown-{digest(study or outgoing.instance.sop_instance_uid)}"
         return Labels(
@@ -58,18 +54,3 @@ class Labelling:
             session=fill_label(self._target.session, values, missing),
             study=study,
         )
-
-    def _values(self, outgoing: Outgoing) -> dict[str, str]:
-        instance = outgoing.instance
-        known = {
-            "SOPClassUID": instance.sop_class_uid,
-            "SOPInstanceUID": instance.sop_instance_uid,
-            "TransferSyntaxUID": instance.transfer_syntax_uid,
-        }
-        try:
-            return known | read_keywords(outgoing.path, self._keywords)
-        except DicomError as error:
-            raise SpoolUnreadable(str(error)) from error
-        except OSError as error:
-            words = (error.strerror or type(error).__name__).lower()
-            raise SpoolUnreadable(words) from error

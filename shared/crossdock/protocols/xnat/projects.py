@@ -6,9 +6,9 @@ from json import JSONDecodeError, loads
 
 from crossdock.config.targets import XnatTarget
 from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import TargetFailed
 from crossdock.protocols.xnat.answers import failed
 from crossdock.protocols.xnat.client import Client, path_of
-from crossdock.protocols.xnat.errors import XnatFailed
 
 
 _ADVICE = "make the project in XNAT, or correct project: it is the ID, not the title"
@@ -27,7 +27,7 @@ class Projects:
         """Return the ID of a project that may be called by an alias; XNAT is asked once.
 
         Raises:
-            XnatFailed: it is not there, or not for us.
+            TargetFailed: it is not there, or not for us.
         """
         with self._looking:
             if project not in self._ids:
@@ -39,7 +39,7 @@ class Projects:
         if answer.status == HTTPStatus.NOT_FOUND:
             which = project if self._target.fixed_project else "for an instance"
             found = f"there is no project {which}, or this account may not see it"
-            raise XnatFailed(ErrorKind.MISCONFIGURED, found, _ADVICE)
+            raise TargetFailed(ErrorKind.MISCONFIGURED, found, _ADVICE)
         if not answer.good:
             raise failed(answer, "project")
         try:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from crossdock.config.targets import XnatTarget
 from crossdock.errors import ErrorKind
+from crossdock.protocols.failures import TargetFailed
 from crossdock.protocols.xnat.answers import Answer, busy, failed, of_work_in_progress
 from crossdock.protocols.xnat.client import Client, path_of
-from crossdock.protocols.xnat.errors import XnatFailed
 from crossdock.protocols.xnat.labels import Labels
 from crossdock.protocols.xnat.projects import Projects
 
@@ -28,7 +28,7 @@ class _Session(NamedTuple):
 
 
 class Sessions:
-    """The sessions of a target's deliveries. All methods raise ``XnatFailed``."""
+    """The sessions of a target's deliveries. All methods raise ``TargetFailed``."""
 
     def __init__(self, target: XnatTarget, client: Client, projects: Projects) -> None:
         self._target = target
@@ -46,7 +46,7 @@ class Sessions:
             return [{name: str(value) for name, value in row.items()} for row in rows]
         except (JSONDecodeError, LookupError, TypeError, AttributeError) as error:
             found, advice = f"{_LIST}: a list that cannot be read", "look at XNAT's log"
-            raise XnatFailed(ErrorKind.UNEXPECTED, found, advice) from error
+            raise TargetFailed(ErrorKind.UNEXPECTED, found, advice) from error
 
     def complete(self, labels: Labels) -> None:
         """Build a session and archive it, as the target wants it. Again is fine."""
@@ -65,7 +65,7 @@ class Sessions:
             raise busy("build")
         if session.status == "CONFLICT":
             found = "XNAT has found the session in conflict with one that is archived"
-            raise XnatFailed(ErrorKind.REFUSED, found, _CONFLICT)
+            raise TargetFailed(ErrorKind.REFUSED, found, _CONFLICT)
         if session.status == "READY":
             return
         path = path_of("prearchive", "projects", project, session.timestamp, session.folder)
@@ -90,7 +90,7 @@ class Sessions:
         answer = self._client.ask("GET", path, {"format": "json"})
         if answer.status == HTTPStatus.NOT_FOUND:
             found = "the session is neither in the prearchive nor in the archive"
-            raise XnatFailed(ErrorKind.UNEXPECTED, found, "has somebody moved it? Send it again")
+            raise TargetFailed(ErrorKind.UNEXPECTED, found, "has somebody moved it? Send it again")
         if not answer.good:
             raise failed(answer, "archive")
 
@@ -104,8 +104,8 @@ def _session(row: dict[str, str], labels: Labels) -> _Session | None:
     return _Session(timestamp, folder, row.get("status", "").upper().lstrip("_"))
 
 
-def _of_archive(answer: Answer) -> XnatFailed:
+def _of_archive(answer: Answer) -> TargetFailed:
     if answer.status == HTTPStatus.CONFLICT:
         found = f"archive: {answer.words}: there is such a session already, and it is not like this"
-        return XnatFailed(ErrorKind.REFUSED, found, _CONFLICT)
+        return TargetFailed(ErrorKind.REFUSED, found, _CONFLICT)
     return failed(answer, "archive")

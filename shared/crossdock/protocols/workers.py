@@ -1,4 +1,4 @@
-"""Threads for uploads. They end with the process, whatever they wait for."""
+"""Threads that end with the process, whatever they wait for."""
 
 import queue
 import threading
@@ -51,4 +51,4 @@ class Workers:
                 future.set_result(job())
             except BaseException as error:  # noqa: BLE001 — whoever waits for the job gets it
                 future.set_exception(error)
-            del given, future, job  # an idle thread must not keep the last upload in memory
+            del given, future, job  # an idle thread must not keep the last job in memory

@@ -1,0 +1,1 @@
+"""What all that goes over HTTP has in common, whatever is spoken in it."""
