@@ -20,9 +20,9 @@ from waiting import until
 class OneTester:
     """A tester without a process of its own."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, deadline: float = 10.0) -> None:
         self.standing = Standing(bus)
-        self.clock = Clock(Checks(deadline=0.5), self.standing.tell)
+        self.clock = Clock(Checks(deadline), self.standing.tell)
         self.listener = bus.listen(CHECK_FINISHED, self.heard)
         self.clock.start()
 
@@ -117,8 +117,9 @@ def test_a_target_that_changes_is_checked_at_once(
 
 
 def test_a_target_that_hangs_has_one_check_at_a_time_and_delays_nobody(
-    tester: OneTester, facts: list[Message], tmp_path, hanging_peer
+    bus: Bus, facts: list[Message], tmp_path, hanging_peer
 ) -> None:
+    tester = OneTester(bus, deadline=0.5)
     tester.configure(folder(tmp_path), {**hanging_peer, "check_seconds": 0.1})
     until(lambda: len(checks(facts, "hanging")) >= 2)
     names = [each.name for each in threading.enumerate()]
@@ -126,6 +127,7 @@ def test_a_target_that_hangs_has_one_check_at_a_time_and_delays_nobody(
     assert names.count("clock hanging") <= 1
     assert len(checks(facts)) > 2
     assert metric("crossdock_target_up", "hanging", "dicom") == 0
+    tester.close()
 
 
 def test_several_testers_share_the_checks(

@@ -39,7 +39,7 @@ _OF_THE_TARGET = {
 }
 
 
-def refusal(error: OSError) -> InstanceRefused | None:
+def unstorable(error: OSError) -> InstanceRefused | None:
     """Return what an error says of the one instance, None if it is about the whole target."""
     detail = _OF_THE_INSTANCE.get(error.errno or 0)
     return None if detail is None else InstanceRefused(errno.errorcode[error.errno or 0], detail)
@@ -73,7 +73,7 @@ def of_instance() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        refused = refusal(error)
+        refused = unstorable(error)
         if refused is None:
             raise
         raise refused from error

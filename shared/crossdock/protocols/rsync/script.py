@@ -1,5 +1,6 @@
 """The script on the server that is run once for a finished delivery."""
 
+import os
 import posixpath
 import selectors
 import shlex
@@ -19,7 +20,7 @@ from crossdock.protocols.ssh.programs import plain_environment
 
 log = structlog.get_logger(__name__)
 
-_KEPT = 2000  # bytes of what the script says, from its end
+_KEPT = 1000  # bytes of what the script says on either stream, from its end
 _BLOCK = 4096
 _LOST = 255  # what ssh ends with by itself
 
@@ -38,7 +39,8 @@ def destination(target: RsyncTarget, directories: Sequence[PurePosixPath]) -> st
 def run(target: RsyncTarget, connection: OpenSsh, folder: str) -> str:
     """Run the script with a folder and the target's name; return in words what came of it.
 
-    Its output is what it says at its end, as far as that can be printed.
+    Its output is what it says at its end, as far as that can be printed; what it says of errors
+    comes last, for SSH does not keep the order of the two streams.
     """
     command = shlex.join([script_path(target), folder, target.name])
     began = time.monotonic()
@@ -46,12 +48,12 @@ def run(target: RsyncTarget, connection: OpenSsh, folder: str) -> str:
         [*connection.sharing(), command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         env=plain_environment(),
         start_new_session=True,
     )
-    with set_before(process.stdout) as stream:
-        said = _read(stream, target.script_seconds)
+    with set_before(process.stdout) as output, set_before(process.stderr) as errors:
+        said = _read((output, errors), target.script_seconds)
         code = _ended(process, target.script_seconds - (time.monotonic() - began))
     _log(target, code, time.monotonic() - began)
     return f"{target.script} {_words(target, connection, code)}{_quoted(said)}"
@@ -75,17 +77,23 @@ def _ended(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
         return None
 
 
-def _read(stream: IO[bytes], seconds: float) -> bytes:
-    """Return the end of what a stream says until it is over, or the time is."""
-    deadline, said = time.monotonic() + seconds, b""
+def _read(streams: Sequence[IO[bytes]], seconds: float) -> bytes:
+    """Return the ends of what streams say until they are over, or the time is."""
+    deadline = time.monotonic() + seconds
+    said = dict.fromkeys((stream.fileno() for stream in streams), b"")
     with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while selector.select(max(0.0, deadline - time.monotonic())):
-            block = stream.read1(_BLOCK)  # type: ignore[attr-defined]  # a pipe's end has it
-            if not block:
+        for stream in said:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
                 break
-            said = (said + block)[-_KEPT:]
-    return said
+            for stream in (key.fd for key, _ in ready):
+                block = os.read(stream, _BLOCK)
+                said[stream] = (said[stream] + block)[-_KEPT:]
+                if not block:
+                    selector.unregister(stream)
+    return b"".join(said.values())
 
 
 def _quoted(said: bytes) -> str:
