@@ -239,7 +239,7 @@ def test_a_gigabyte_takes_no_more_memory_than_a_little(remote: Remote, tmp_path:
     answer = subprocess.run(
         [sys.executable, SENDER, str(large)],
         input=remote.target().model_dump_json(),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
