@@ -29,8 +29,9 @@ KINDS = {
     "B": Kind(5000, 14_000, "5000 × 20 KB"),
     "C": Kind(3, 300_000_000, "3 × 300 MB"),
     "D": Kind(1, 2_000_000_000, "1 × 2 GB", sparse=True),
+    "E": Kind(1, 1_000_000_000, "1 × 1 GB", sparse=True),
 }
-_QUICK = {"A": 100, "B": 500, "C": 1, "D": 1}
+_QUICK = {"A": 100, "B": 500, "C": 1, "D": 1, "E": 1}
 
 
 def generate(name: str, directory: Path, *, quick: bool = False) -> list[Path]:
@@ -47,14 +48,6 @@ def generate(name: str, directory: Path, *, quick: bool = False) -> list[Path]:
             _write(file, header, number, kind)
         done.touch()
     return files
-
-
-def generate_one(file: Path, pixels: int) -> Path:
-    """Write an instance with so many bytes of pixel data, most of which are a hole."""
-    with file.open("wb") as out:
-        out.write(_header() + b"\xe0\x7f\x10\x00OW\0\0" + pixels.to_bytes(4, "little"))
-        out.truncate(out.tell() + pixels)
-    return file
 
 
 def _header() -> bytes:

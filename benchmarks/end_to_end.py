@@ -4,15 +4,18 @@ A round ends when the targets have everything. ``receiver, router, dispatcher`` 
 all three; parcels are as configured by default, so sending begins while receiving goes on.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 from datasets import generate
-from processes import Server, serving
+from processes import Server, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 from senders import dcmsend
 
@@ -38,30 +41,39 @@ _ALONE = "receive alone"
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Something that forwards: where it listens, its processes, and how it forgets a round."""
+    """Something that forwards: where it listens, its processes, and how it forgets a round.
+
+    ``busy`` are directories that are empty once everything received is concluded, in the order in
+    which it passes through them.
+    """
 
     port: int
     servers: Sequence[Server]
     clear: Callable[[], None]
+    busy: Sequence[Path] = ()
 
 
-def case(gateway: Gateway, kept: Sequence[Path], files: Sequence[Path]) -> Case:
+def case(gateway: Gateway, target: Server, kept: Sequence[Path], files: Sequence[Path]) -> Case:
     """Return a case: send, and wait until every directory of ``kept`` holds all files."""
     send = dcmsend()
+
+    def arrived() -> bool:
+        return all(_whole_files(directory) >= len(files) for directory in kept)
+
+    def over() -> bool:
+        # The target takes one association at a time, and one may be kept for a while.
+        return not target.connected() and not any(any(each.iterdir()) for each in gateway.busy)
 
     def run() -> Sample:
         idle = max(each.forget_peak() for each in gateway.servers)
         used = sum(each.cpu() for each in gateway.servers)
         began = time.perf_counter()
         send(gateway.port, files, 1)
-        for directory in kept:
-            _wait_for(directory, len(files), began)
+        wait_for(arrived, _DEADLINE, "all files at the targets")
         seconds = time.perf_counter() - began
         cpu = sum(each.cpu() for each in gateway.servers) - used
         peak = max(each.peak() for each in gateway.servers)
-        # For what is concluded after the last instance, and until a kept association is released:
-        # the target takes one at a time.
-        time.sleep(3.0)
+        wait_for(over, _DEADLINE, "the end of all deliveries and associations")
         gateway.clear()
         for directory in kept:
             empty(directory)
@@ -70,11 +82,8 @@ def case(gateway: Gateway, kept: Sequence[Path], files: Sequence[Path]) -> Case:
     return run
 
 
-def _wait_for(directory: Path, count: int, began: float) -> None:
-    while sum(1 for path in directory.rglob("*") if path.is_file() and _whole(path)) < count:
-        if time.perf_counter() - began > _DEADLINE:
-            raise RuntimeError(f"{directory} has not got everything in time")
-        time.sleep(0.02)
+def _whole_files(directory: Path) -> int:
+    return sum(1 for path in directory.rglob("*") if path.is_file() and _whole(path))
 
 
 def _whole(path: Path) -> bool:
@@ -98,8 +107,18 @@ def crossdock(home: Path, targets: Mapping[str, Mapping[str, Any]], sync: str) -
             stack.enter_context(serving(service(name), 0, surroundings(data)))
             for name in ("router", "dispatcher")
         ]
-        time.sleep(2.0)  # for these two to have read their configuration
-        yield Gateway(peer.server.port, servers, lambda: clear_spool(data))
+        for name in ("router", "dispatcher"):
+            wait_for(partial(_ready, data, name), _DEADLINE, f"{name} with its configuration")
+        busy = [data / "spool" / folder for folder in ("open", "parcels")]
+        yield Gateway(peer.server.port, servers, lambda: clear_spool(data), busy)
+
+
+def _ready(data: Path, name: str) -> bool:
+    try:
+        address = json.loads((data / "run" / f"{name}.json").read_text())["http"]
+        return httpx.get(f"http://{address}/readyz").is_success
+    except (FileNotFoundError, httpx.TransportError):
+        return False
 
 
 @contextmanager
@@ -140,13 +159,14 @@ def main() -> None:
         ):
             place = home / name.replace(" ", "-")
             gateway = stack.enter_context(crossdock(place, targets, arguments.sync))
-            cases[name] = case(gateway, where, files)
+            cases[name] = case(gateway, target.server, where, files)
         other = stack.enter_context(forwarding_orthanc(home / "orthanc", target.server.port))
-        cases["Orthanc → DICOM"] = case(other, [kept], files)
+        cases["Orthanc → DICOM"] = case(other, target.server, [kept], files)
         alone = stack.enter_context(receiver(home / "alone", sync=arguments.sync))
-        cases[_ALONE] = case(Gateway(alone.server.port, [alone.server], alone.clear), [], files)
+        receiving = Gateway(alone.server.port, [alone.server], alone.clear)
+        cases[_ALONE] = case(receiving, target.server, [], files)
         direct = Gateway(target.server.port, [target.server], lambda: None)
-        cases["dcmsend → target"] = case(direct, [kept], files)
+        cases["dcmsend → target"] = case(direct, target.server, [kept], files)
         show(f"end to end, sync {arguments.sync}", alternate(cases, arguments.rounds), _ALONE)
 
 

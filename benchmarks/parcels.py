@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from datasets import generate
-from processes import free_port, serving
+from processes import free_port, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 
 from crossdock.bus import connect
@@ -40,15 +40,19 @@ def case(home: Path, port: int, files: Sequence[Path]) -> Case:
         fill(data, files)
         with serving(service("dispatcher"), 0, surroundings(data)) as server:
             retired = data / "spool" / "retired"
-            first = _wait_for(retired, 1)
-            used, begun = server.cpu(), time.perf_counter()
-            done = _wait_for(retired, len(files))
+            wait_for(lambda: _entries(retired) > 0, _DEADLINE, "the first delivery")
+            first, used, begun = _entries(retired), server.cpu(), time.perf_counter()
+            wait_for(lambda: _entries(retired) >= len(files), _DEADLINE, "all deliveries")
             seconds, cpu = time.perf_counter() - begun, server.cpu() - used
-            sample = Sample(done - first, seconds, cpu, server.peak())
+            sample = Sample(len(files) - first, seconds, cpu, server.peak())
         clear_spool(data)
         return sample
 
     return run
+
+
+def _entries(directory: Path) -> int:
+    return sum(1 for _ in directory.iterdir())
 
 
 def fill(data: Path, files: Sequence[Path]) -> None:
@@ -102,16 +106,6 @@ def _routed(spool: Spool, file: Path) -> DeliveryRouted:
         revision=1,
         at=now,
     )
-
-
-def _wait_for(retired: Path, wanted: int) -> int:
-    """Wait until as many parcels are retired; return how many are."""
-    deadline = time.monotonic() + _DEADLINE
-    while (found := sum(1 for _ in retired.iterdir())) < wanted:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{found} of {wanted} deliveries are final")
-        time.sleep(0.01)
-    return found
 
 
 def main() -> None:

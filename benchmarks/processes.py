@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,11 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 30.0
-_LOOK_SECONDS = 0.005
+_ASK_SECONDS = 0.02
+"""Between two looks at what is waited for: seldom enough to take nothing from what is measured."""
+_PEAK_SECONDS = 0.005
+"""Between two looks at memory: often enough to see the peak of a program that soon ends."""
+_ESTABLISHED = "01"
 NO_DELAY = {"TCP_NODELAY": "1"}
 """What DCMTK needs in its environment so as not to wait 40 ms in each exchange."""
 
@@ -39,6 +43,12 @@ class Server:
     def peak(self) -> int:
         """Return the most bytes that any one of the processes has used."""
         return max(_memory(pid, "VmHWM") for pid in self._pids())
+
+    def connected(self) -> bool:
+        """Whether anybody on this machine has a connection to the port."""
+        fields = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        peer = f":{self.port:04X}"
+        return any(line[2].endswith(peer) and line[3] == _ESTABLISHED for line in fields)
 
     def _pids(self) -> list[int]:
         found, left = [], [self.pid]
@@ -87,7 +97,7 @@ def serving(
     )
     try:
         if port:
-            _wait_for(process, port)
+            wait_for(lambda: _listens(process, port), _START_SECONDS, f"port {port}")
         yield Server(process.pid, port)
     finally:
         process.terminate()
@@ -98,15 +108,27 @@ def serving(
             process.wait()
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-        time.sleep(0.02)
-    raise RuntimeError(f"{process.args!r} does not listen on port {port}")
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        RuntimeError: it did not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {seconds:g} s: {what}")
+        time.sleep(_ASK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +169,8 @@ def run_all(
                 left.remove(each)
                 each.returncode = os.waitstatus_to_exitcode(status)
                 cpu += usage.ru_utime + usage.ru_stime
-        time.sleep(_LOOK_SECONDS if left else 0.0)
+        if left:
+            time.sleep(_PEAK_SECONDS)
     seconds = time.perf_counter() - began
     output = tuple(each.communicate()[0].decode() for each in running)
     if any(each.returncode for each in running):

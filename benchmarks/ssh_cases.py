@@ -1,26 +1,23 @@
 """What the benchmarks of SSH targets share: a real sshd, our own sender, and OpenSSH's programs."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from datasets import KINDS, generate
+from deliveries import deliver, works
 from processes import run_all
 from rounds import Case, Sample, alternate, options, show, workplace
 
-from peers import PROGRAMS, empty
+from peers import empty
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from servers.samples import write_instance
 from servers.sshd import Sshd, public, sshd
 
 
 CHEAP = ("-c", "aes128-gcm@openssh.com")
-_GIGABYTE = 1_000_000_000
 
 Tool = Callable[[Sshd, Path, Sequence[Path]], list[object]]
 """Returns the command that puts files into a directory of a server."""
@@ -46,18 +43,13 @@ def of_tool(tool: Tool, server: Sshd, there: Path, files: Sequence[Path]) -> Cas
 
 def ours(kind: str, server: Sshd, there: Path, files: Sequence[Path], home: Path) -> Case:
     """Return a case: our adapter puts the files there."""
-    names, settings = home / f"names-{len(files)}", home / f"{kind}.json"
-    names.write_text("\n".join(map(str, files)))
-    target = {"name": "bench", "type": kind, **server.settings(path=str(there))}
-    settings.write_text(json.dumps(target))
-    environment = {**os.environ, "CROSSDOCK_DATA": str(home / "data")}
+    settings = home / f"{kind}.json"
+    settings.write_text(json.dumps({"type": kind, **server.settings(path=str(there))}))
+    environment = {"CROSSDOCK_DATA": str(home / "data")}
 
     def run() -> Sample:
         empty(there)
-        command = [sys.executable, PROGRAMS / "ssh_put.py", settings, names]
-        ran = run_all([command], environment)
-        seconds, cpu, growth = map(float, ran.output[0].split())
-        return Sample(len(files), seconds, cpu, ran.peak, int(growth))
+        return deliver("deliver.py", settings, files=files, home=home, environment=environment)
 
     return run
 
@@ -68,13 +60,7 @@ def measure(kind: str, doc: str | None, reference: str, tools: dict[str, Tool]) 
     with workplace(arguments) as home, sshd(home / "sshd") as server:
         there = home / "there"
         there.mkdir()
-        large = home / "gigabyte.dcm"
-        write_instance(large, _GIGABYTE)
-        small = generate("A", arguments.data, quick=arguments.quick)
-        work = {KINDS["A"].words: (small, arguments.rounds), "1 × 1 GB": ([large], 1)}
-        for words, (files, rounds) in work.items():
-            if arguments.only not in words:
-                continue
+        for words, files, rounds in works(arguments):
             cases = {name: of_tool(tool, server, there, files) for name, tool in tools.items()}
             cases["crossdock"] = ours(kind, server, there, files, home)
             show(f"{kind}, {words}", alternate(cases, rounds), reference)

@@ -4,29 +4,26 @@ All send to ``storescp --ignore``. Kind D shows the memory that one instance of 
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from certificates import Certificate, make_certificate
 from datasets import KINDS, generate
-from processes import Ran, run_all
+from deliveries import deliver
+from processes import Ran
 from rounds import Case, alternate, options, show, workplace
 from send import case
 from senders import Sender, dcmsend, storescu
 
-from peers import PROGRAMS, storescp
+from peers import storescp
 
 
 def adapter(home: Path, settings: Mapping[str, object], senders: int = 1) -> Sender:
     """Return the adapter of a target with some settings as a sender."""
 
     def send(port: int, files: Sequence[Path], associations: int) -> Ran:
-        names = home / "files"
-        names.write_text("\n".join(map(str, files)))
         target = {
-            "name": "target",
             "type": "dicom",
             "host": "127.0.0.1",
             "port": port,
@@ -34,10 +31,10 @@ def adapter(home: Path, settings: Mapping[str, object], senders: int = 1) -> Sen
             "associations": associations,
             **settings,
         }
-        program = [sys.executable, PROGRAMS / "dicom_target.py", json.dumps(target), names]
-        ran = run_all([[*program, "--senders", str(senders)]])
-        seconds, cpu = map(float, ran.output[0].split())
-        return Ran(seconds, cpu, ran.peak, ())
+        file = home / "target.json"
+        file.write_text(json.dumps(target))
+        sample = deliver("deliver.py", "--senders", senders, file, files=files, home=home)
+        return Ran(sample.seconds, sample.cpu, sample.peak, ())
 
     return send
 

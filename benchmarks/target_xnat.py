@@ -10,22 +10,17 @@ import shutil
 import sys
 from pathlib import Path
 
-from datasets import KINDS, generate, generate_one
-from processes import free_port, run_all, serving
+from deliveries import deliver, works
+from processes import free_port, serving
 from rounds import Case, Sample, alternate, options, show, workplace
-
-from peers import PROGRAMS
 
 
 LOOP = "loop, one by one"
 _TESTS = Path(__file__).parents[1] / "tests"
-_GIGABYTE = 1_000_000_000
 
 
 def case(how: str, files: list[Path], home: Path) -> Case:
-    """Return a case: put the files into a server that is new, and look at the sender."""
-    names = home / f"{how}-{len(files)}"
-    names.write_text("\n".join(map(str, files)))
+    """Return a case: put the files into a server that is new."""
     directory = home / "xnat"
 
     def run() -> Sample:
@@ -35,10 +30,9 @@ def case(how: str, files: list[Path], home: Path) -> Case:
         path = os.pathsep.join(filter(None, (str(_TESTS), os.environ.get("PYTHONPATH"))))
         with serving(server, port, {"PYTHONPATH": path}):
             url = f"http://127.0.0.1:{port}"
-            ran = run_all([[sys.executable, PROGRAMS / "xnat_post.py", how, url, str(names)]])
+            sample = deliver("xnat_post.py", how, url, files=files, home=home)
         shutil.rmtree(directory)
-        seconds, cpu, growth = map(float, ran.output[0].split())
-        return Sample(len(files), seconds, cpu, ran.peak, int(growth))
+        return sample
 
     return run
 
@@ -47,17 +41,13 @@ def main() -> None:
     """Measure small instances, then a large one."""
     arguments = options(__doc__).parse_args()
     with workplace(arguments) as home:
-        small = generate("A", arguments.data, quick=arguments.quick)
-        large = [generate_one(home / "gigabyte.dcm", _GIGABYTE)]
-        work = {KINDS["A"].words: (small, arguments.rounds), "1 × 1 GB": (large, 1)}
-        for words, (files, rounds) in work.items():
-            if arguments.only in words:
-                cases = {
-                    LOOP: case("loop", files, home),
-                    "crossdock": case("gradual-DICOM", files, home),
-                    "crossdock, zip": case("DICOM-zip", files, home),
-                }
-                show(f"XNAT, {words}", alternate(cases, rounds), LOOP)
+        for words, files, rounds in works(arguments):
+            cases = {
+                LOOP: case("loop", files, home),
+                "crossdock": case("gradual-DICOM", files, home),
+                "crossdock, zip": case("DICOM-zip", files, home),
+            }
+            show(f"XNAT, {words}", alternate(cases, rounds), LOOP)
 
 
 if __name__ == "__main__":

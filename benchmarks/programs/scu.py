@@ -1,13 +1,11 @@
 """Our SCU as a program: ``scu.py PORT LIST`` stores the files named in LIST.
 
-It prints wall and CPU seconds from the first file's meta information to the answered release, for
-a gateway does not start an interpreter for each delivery.
+What is measured begins with the first file's meta information and ends with the answered release.
 """
 
 import argparse
-import resource
-import time
-from pathlib import Path
+
+from measured import listed, measure
 
 from crossdock.dicom.part10 import read_file_meta
 from crossdock.dicom.storage_scu import StorageScu
@@ -15,11 +13,14 @@ from crossdock.dicom.tls import TlsFiles, client_context
 
 
 def main() -> None:
-    """Store the files over one association."""
+    """Store the files over one association, and say what it took."""
     arguments = parsed()
-    paths = [Path(line) for line in arguments.list.read_text().splitlines()]
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    files = [(path, read_file_meta(path)) for path in paths]
+    measure(lambda: store(arguments))
+
+
+def store(arguments: argparse.Namespace) -> None:
+    """Store the files; end the program if not all are stored."""
+    files = [(path, read_file_meta(path)) for path in arguments.list]
     contexts = list(
         dict.fromkeys((meta.sop_class_uid, meta.transfer_syntax_uid) for _, meta in files)
     )
@@ -34,18 +35,15 @@ def main() -> None:
     ) as scu:
         scu.associate([(sop_class, [syntax]) for sop_class, syntax in contexts])
         statuses = set(scu.store_many(files))
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     if statuses != {0}:
         raise SystemExit(f"not all were stored: {statuses}")
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(seconds, used)
 
 
 def parsed() -> argparse.Namespace:
     """Return the arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
-    parser.add_argument("list", type=Path)
+    parser.add_argument("list", type=listed)
     parser.add_argument("--window", type=int, default=1)
     parser.add_argument("--pdu", type=int, default=131072)
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"))

@@ -26,10 +26,10 @@ from waiting import until
 
 
 class Remote(ABC):
-    """A peer that works, and how to make it work less. A context manager."""
+    """A peer that works, and how to make it work less. A context manager.
 
-    secrets: tuple[str, ...] = ()
-    """Plain secrets in any of the settings below; they must never show anywhere."""
+    ``Guarded``, ``Secretive`` and ``Connected`` are those of which more can be wrong.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -59,20 +59,6 @@ class Remote(ABC):
     def breaking(self, after: int) -> tuple[Target, Callable[[int], None]]:
         """Return a peer that goes away after some instances; call it with each number."""
 
-    def unauthorised(self) -> Target | None:
-        """Return settings that reach this peer with credentials that it does not accept.
-
-        None where the protocol knows no credentials.
-        """
-        return None
-
-    def hanging(self) -> Target | None:
-        """Return settings of a peer that accepts connections and never answers.
-
-        Its time-outs are small: a second or less. None where the protocol knows no connections.
-        """
-        return None
-
     def received(self) -> dict[str, bytes]:
         """Return what the peer has: dataset bytes by SOP Instance UID."""
         return by_uid([path for path in self.files() if not path.name.startswith(".")])
@@ -87,6 +73,32 @@ class Remote(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.stack.close()
+
+
+class Guarded(Remote):
+    """A peer that asks who is there."""
+
+    @abstractmethod
+    def unauthorised(self) -> Target:
+        """Return settings that reach this peer with credentials that it does not accept."""
+
+
+class Secretive(Guarded):
+    """A peer that asks for a secret."""
+
+    secrets: tuple[str, ...]
+    """Plain secrets in any of the settings; they must never show anywhere."""
+
+
+class Connected(Remote):
+    """A peer at the other end of a connection."""
+
+    @abstractmethod
+    def hanging(self) -> Target:
+        """Return settings of a peer that accepts connections and never answers.
+
+        Its time-outs are small: a second or less.
+        """
 
 
 class FolderRemote(Remote):
@@ -124,7 +136,7 @@ class FolderRemote(Remote):
         return self.target(), after_each
 
 
-class DicomRemote(Remote):
+class DicomRemote(Guarded, Connected):
     """DCMTK's storescp, and pynetdicom where a peer must misbehave."""
 
     def __init__(self, directory: Path) -> None:

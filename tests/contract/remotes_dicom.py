@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from contract.remotes import Answers, Remote, make_target, scripted, speaking
+from contract.remotes import Answers, Connected, Guarded, make_target, scripted, speaking
 from crossdock.config.targets import Target
 from crossdock.dicom.tls import TlsFiles, server_context
 from crossdock.protocols import Outgoing
@@ -15,7 +15,7 @@ from servers.certificates import Authority, Issued
 from servers.dcmtk import storescp
 
 
-class DicomTlsRemote(Remote):
+class DicomTlsRemote(Guarded, Connected):
     """A storescp that wants a certificate of us."""
 
     def __init__(self, directory: Path) -> None:

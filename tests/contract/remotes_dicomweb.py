@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from contract.remotes import Remote, make_target, speaking
+from contract.remotes import Connected, Secretive, make_target, speaking
 from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 from servers.orthanc import orthanc
@@ -17,7 +17,7 @@ _WRONG = "open-sesame-8"
 _TOKEN = "a-token-that-nobody-knows"
 
 
-class DicomwebRemote(Remote):
+class DicomwebRemote(Secretive, Connected):
     """Orthanc behind a user and a password."""
 
     secrets = (PASSWORD, _WRONG, _TOKEN)

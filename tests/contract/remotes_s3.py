@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.remotes import Remote, make_target, speaking
+from contract.remotes import Connected, Secretive, make_target, speaking
 from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 from ports import free_port
@@ -11,7 +11,7 @@ from servers.relay import Reply, Request, Rule, relay
 from servers.seaweedfs import WRITER, shared_seaweedfs
 
 
-class S3Remote(Remote):
+class S3Remote(Secretive, Connected):
     """A bucket of its own in SeaweedFS."""
 
     secrets = (WRITER[1], "not the s3cret")

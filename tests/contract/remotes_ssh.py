@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.remotes import Remote, make_target, speaking
+from contract.remotes import Connected, Secretive, make_target, speaking
 from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 from servers.asyncssh_server import Sftp, asyncssh_server
@@ -23,7 +23,7 @@ exec $SSH_ORIGINAL_COMMAND
 """
 
 
-class SshRemote(Remote):
+class SshRemote(Secretive, Connected):
     """A directory on a host that is this one, behind a real sshd."""
 
     type = ""
@@ -55,7 +55,7 @@ class SshRemote(Remote):
     def misnamed(self) -> Target:
         return self.target(path=str(self.directory / "nowhere"))
 
-    def unauthorised(self) -> Target | None:
+    def unauthorised(self) -> Target:
         return self.target(key=make_key(self.directory / "other").read_text())
 
     def hanging(self) -> Target:

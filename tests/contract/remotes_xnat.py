@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.remotes import Remote, make_target, speaking
+from contract.remotes import Connected, Secretive, make_target, speaking
 from crossdock.config.targets import Target
 from crossdock.protocols import Outgoing
 from ports import free_port
@@ -15,7 +15,7 @@ from servers.xnat_state import PASSWORD, PROJECT, USER
 IMPORT = "/data/services/import"
 
 
-class XnatRemote(Remote):
+class XnatRemote(Secretive, Connected):
     """A project of a server of its own."""
 
     secrets = (PASSWORD, "not the s3cret")

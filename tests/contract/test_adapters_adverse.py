@@ -13,7 +13,8 @@ import pytest
 import structlog
 from pydicom.dataelem import DataElement
 
-from contract.remotes import Remote, outgoing_of
+from contract.registry import protocols, protocols_of_files
+from contract.remotes import Connected, Guarded, Remote, Secretive, outgoing_of
 from crossdock.config.targets import FileTarget, Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, CheckStage, Outcome
@@ -26,13 +27,6 @@ LARGE = 1_000_000_000
 MOST = 80_000_000
 
 SENDER = Path(__file__).with_name("one_sender.py")
-
-
-def given(target: Target | None) -> Target:
-    """Return settings that a protocol has; skip where the protocol has no such thing."""
-    if target is None:
-        pytest.skip("this protocol has no such thing")
-    return target
 
 
 def failed_stage(report: CheckReport) -> CheckStage:
@@ -49,8 +43,9 @@ def failure_of(target: Target, paths: list[Path]) -> DeliveryError:
     return raised.value
 
 
-def test_wrong_credentials_fail_the_stage_of_their_name(remote: Remote, tmp_path: Path) -> None:
-    target = given(remote.unauthorised())
+@pytest.mark.parametrize("remote", protocols(Guarded), indirect=True)
+def test_wrong_credentials_fail_the_stage_of_their_name(remote: Guarded, tmp_path: Path) -> None:
+    target = remote.unauthorised()
     with adapter_for(target) as adapter:
         failed = failed_stage(adapter.check())
     assert failed.name in ("authenticate", "associate")
@@ -59,8 +54,9 @@ def test_wrong_credentials_fail_the_stage_of_their_name(remote: Remote, tmp_path
     assert not error.temporary
 
 
-def test_a_peer_that_hangs_ends_in_a_time_out(remote: Remote, tmp_path: Path) -> None:
-    target = given(remote.hanging())
+@pytest.mark.parametrize("remote", protocols(Connected), indirect=True)
+def test_a_peer_that_hangs_ends_in_a_time_out(remote: Connected, tmp_path: Path) -> None:
+    target = remote.hanging()
     paths = make_ct(tmp_path / "ct", 2)
     bound = 4 * getattr(target, "timeout", 1.0) + 4  # a ping may take 2 s of that
     began = time.monotonic()
@@ -86,14 +82,13 @@ def all_that_shows(target: Target, outgoing: list[Outgoing]) -> str:
     return "\n".join(map(str, shown))
 
 
+@pytest.mark.parametrize("remote", protocols(Secretive), indirect=True)
 def test_no_secret_shows_anywhere(
-    remote: Remote,
+    remote: Secretive,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    if not remote.secrets:
-        pytest.skip("this protocol has no secrets")
     caplog.set_level(logging.DEBUG)
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 2))
     targets = [
@@ -101,12 +96,13 @@ def test_no_secret_shows_anywhere(
         remote.unauthorised(),
         remote.absent(),
         remote.misnamed(),
-        remote.hanging(),
         remote.refusing(outgoing[1]),
         remote.breaking(after=1)[0],
     ]
+    if isinstance(remote, Connected):
+        targets.append(remote.hanging())
     with structlog.testing.capture_logs() as logs:
-        shown = [all_that_shows(target, outgoing) for target in targets if target is not None]
+        shown = [all_that_shows(target, outgoing) for target in targets]
     shown += [str(logs), caplog.text, *capfd.readouterr()]
     for secret in remote.secrets:
         assert not [text for text in shown if secret in text]
@@ -131,9 +127,8 @@ def test_after_a_cut_there_are_only_whole_instances(remote: Remote, tmp_path: Pa
     assert remote.received().items() <= by_uid(paths).items()
 
 
+@pytest.mark.parametrize("remote", protocols_of_files(), indirect=True)
 def test_what_is_excluded_is_said_to_be_and_is_not_there(remote: Remote, tmp_path: Path) -> None:
-    if not isinstance(remote.target(), FileTarget):
-        pytest.skip("only targets that store files leave some out")
     paths = make_ct(tmp_path / "ct", 4)
     outgoing = outgoing_of(paths)
     uids = [each.instance.sop_instance_uid for each in outgoing]
@@ -244,7 +239,7 @@ def test_a_gigabyte_takes_no_more_memory_than_a_little(remote: Remote, tmp_path:
     answer = subprocess.run(
         [sys.executable, SENDER, str(large)],
         input=remote.target().model_dump_json(),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

@@ -9,12 +9,12 @@ import httpx
 import pytest
 import yaml
 
+from contract.plugins import installed
 from machine import Machine
-from plugins import installed
-from plugins.vault import PASSWORD
 from waiting import until
 
 
+PASSWORD = "open sesame"
 TOKEN = "t0k3n-of-the-vault"
 OTHER = "an0ther-t0k3n"
 FROM_OUTSIDE = "t0k3n-from-the-environment"
@@ -29,11 +29,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     directory = tmp_path_factory.mktemp("machine")
     machine = Machine(directory / "data")
     machine.data.mkdir()
-    package = directory / "package"
-    package.mkdir()
-    machine.environment["PYTHONPATH"] = str(installed("vault", package))
+    machine.environment["PYTHONPATH"] = installed(directory / "package", "good")["PYTHONPATH"]
     machine.environment["VAULT_TOKEN"] = FROM_OUTSIDE
-    (directory / "expects").write_text(TOKEN)
+    locked(directory / "vault", TOKEN)
     try:
         machine.start("config_api")
         machine.start("tester")
@@ -44,15 +42,21 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine.stop()
 
 
+def locked(drawer: Path, token: str) -> None:
+    """Make a drawer that opens to the password and a token."""
+    drawer.mkdir()
+    (drawer / ".lock").write_text(f"{PASSWORD}\n{token}\n")
+
+
 @pytest.fixture
 def vault(machine: Machine) -> dict[str, Any]:
     """The settings of a target that is green."""
     return {
         "name": "vault",
-        "type": "vault",
+        "type": "drawer",
         "login": {"user": "ali", "password": PASSWORD},
         "token": TOKEN,
-        "expects": str(machine.data.parent / "expects"),
+        "path": str(machine.data.parent / "vault"),
     }
 
 
@@ -143,13 +147,13 @@ def test_one_secret_is_changed_and_the_other_stays(http: httpx.Client) -> None:
 def test_a_secret_may_be_where_the_tester_is(
     http: httpx.Client, machine: Machine, vault: dict[str, Any]
 ) -> None:
-    (machine.data.parent / "outside").write_text(FROM_OUTSIDE)
-    vault["expects"] = str(machine.data.parent / "outside")
+    locked(machine.data.parent / "outside", FROM_OUTSIDE)
+    vault["path"] = str(machine.data.parent / "outside")
     vault["token"] = {"env": "VAULT_TOKEN"}
     assert http.put("targets/vault", json=vault).json()["token"] == {"env": "VAULT_TOKEN"}
     assert is_green(http)
     http.patch("targets/vault", json={"token": {"env": "NOT_SET"}}).raise_for_status()
-    stage = http.post("targets/vault/check").json()["report"]["stages"][0]
+    stage = http.post("targets/vault/check").json()["report"]["stages"][1]
     assert "NOT_SET" in stage["detail"]
 
 

@@ -176,7 +176,7 @@ def test_a_dispatcher_that_is_asked_to_stop_does_so_in_time_and_another_goes_on(
         first.send_signal(signal.SIGTERM)
         started = time.monotonic()
         assert first.wait(timeout=20) == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 8
     sent = len(peer.counts)
     assert sent < 100
     record = stored.record("archive")
@@ -197,7 +197,7 @@ def test_even_while_a_peer_hangs_a_dispatcher_stops_in_time(
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         assert process.wait(timeout=20) == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 8
     assert (stored.record("archive").setbacks, stored.record("archive").outcomes) == (0, {})
 
 
