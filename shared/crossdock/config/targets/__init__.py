@@ -3,7 +3,7 @@
 A package of somebody else adds a protocol with two entry points of the same name, the protocol's:
 one in ``crossdock.targets`` for the settings (a ``TargetBase``) and one in ``crossdock.adapters``
 for the ``Adapter``. The two are in modules of their own, and that of the settings imports none of
-``crossdock.protocols``: config-api needs no adapter. ``tests/plugins/vault`` is an example.
+``crossdock.protocols``: config-api needs no adapter. ``tests/contract/plugin/good`` is an example.
 """
 
 import re
