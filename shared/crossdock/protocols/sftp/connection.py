@@ -32,7 +32,7 @@ _CIPHERS = (
 )
 _LOOKS = 8  # how often per timeout it is looked whether anything moves
 _KEEPALIVES = 3
-_GRACE_SECONDS = 0.1
+_GRACE_SECONDS, _GRACE_ROUNDS = 0.1, 50  # the rounds are the loop's, which may have been held up
 _MSG_IGNORE = 2  # RFC 4253 12
 
 
@@ -239,12 +239,15 @@ class Connection:
         """End everything under way, a moment later: answers may have come together with the end."""
         if self._end is None:
             self._end = end
-            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cancel)
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cancel, _GRACE_ROUNDS)
         if self._ssh is not None:
             self._ssh.abort()
 
-    def _cancel(self) -> None:
+    def _cancel(self, rounds: int) -> None:
         """Cancel what is still under way: the library leaves some of it waiting for ever."""
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._cancel, rounds - 1)
+            return
         for task in self._running:
             task.cancel()
 
