@@ -10,12 +10,13 @@ import pytest
 from pydicom.dataelem import DataElement
 
 from contract.remotes import FolderRemote, outgoing_of
-from crossdock.config.targets import Target
+from crossdock.config.targets import FolderTarget, Target
 from crossdock.dicom.part10 import read_file_meta
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Outgoing, adapter_for
 from crossdock.protocols.folder.failures import failure, unstorable
+from crossdock.protocols.placing import temporary_name
 from studies import dataset_bytes, make_ct
 
 
@@ -200,8 +201,8 @@ def test_what_a_killed_worker_left_is_replaced_and_never_seen(
 ) -> None:
     outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
     target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
-    adapter = adapter_for(target)
-    temporary = remote.path / adapter._temporary(outgoing[0])  # type: ignore[attr-defined]  # noqa: SLF001 — what only a kill leaves
+    assert isinstance(target, FolderTarget)
+    temporary = remote.path / temporary_name(target, outgoing[0])
     temporary.write_bytes(b"half")
     send(target, outgoing)
     (file,) = remote.files()

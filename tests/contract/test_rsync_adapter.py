@@ -233,8 +233,8 @@ def test_a_file_that_is_refused_has_the_reason_without_its_name(remote: RsyncRem
     assert isinstance(target, RsyncTarget)
     reason = of_file(Ended(23, said), "a/1.dcm", target)
     assert not isinstance(reason, DeliveryError)
-    assert reason[0] == errno.errorcode[errno.ENAMETOOLONG]
-    assert "1.dcm" not in reason[1]
+    assert reason.status == errno.errorcode[errno.ENAMETOOLONG]
+    assert "1.dcm" not in reason.detail
 
 
 def test_an_rsync_that_is_too_old_to_sync_is_told_from_its_words() -> None:
