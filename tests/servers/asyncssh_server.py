@@ -1,6 +1,7 @@
 """An SSH server in this process, for what OpenSSH's cannot do here: passwords, and misbehaving."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,8 +72,12 @@ class Sftp(asyncssh.SFTPServer):
         super().posix_rename(oldpath, newpath)
 
     def break_off(self) -> None:
-        """End the connection as a cut cable would."""
-        self.connection.abort()
+        """End the connection; what was answered before still arrives.
+
+        Were it closed with requests unread, the client could hear of that before it reads the answers.
+        """
+        self.connection.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        vars(self.connection)["send_packet"] = lambda *_packet, **_options: None
         raise asyncssh.SFTPConnectionLost("cut")
 
 
