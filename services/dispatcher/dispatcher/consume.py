@@ -123,6 +123,13 @@ class Consumers:
         log.warning("target.paused", target=name, kind=failure.kind.value, seconds=round(delay, 1))
         self._wake.set()
 
+    def resume(self, name: str) -> None:
+        """Leave a target alone no longer."""
+        with self._lock:
+            paused = self._pauses.pop(name, None)
+        if paused is not None:
+            self._wake.set()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()

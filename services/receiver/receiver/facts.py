@@ -3,9 +3,8 @@
 import time
 from typing import Any
 
-from crossdock.messages import DeliveryRouted, ParcelHeld, ParcelReceived
-from crossdock.model import Parcel, delivery_id
-from crossdock.spool import Routed
+from crossdock.messages import ParcelHeld, ParcelReceived
+from crossdock.model import Parcel
 
 
 def parcel_received(parcel: Parcel) -> ParcelReceived:
@@ -24,21 +23,6 @@ def parcel_held(parcel: Parcel, reason: str, split_from: str = "") -> ParcelHeld
         at=time.time(),
         split_from=split_from,
         **_about(parcel),
-    )
-
-
-def delivery_routed(parcel: Parcel, routed: Routed) -> DeliveryRouted:
-    """Return the fact that a parcel is to go to a target, as its marker says."""
-    count = len(parcel.instances) if routed.instances is None else len(routed.instances)
-    return DeliveryRouted(
-        delivery=delivery_id(parcel.id, routed.target),
-        parcel=parcel.id,
-        target=routed.target,
-        protocol=routed.protocol,
-        rules=routed.rules,
-        instances=count,
-        revision=routed.revision,
-        at=routed.at,
     )
 
 

@@ -21,7 +21,7 @@ from crossdock.bus.topology import PARCELS, deliveries, publish
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import DeliveryRouted, ParcelReceived
 from crossdock.spool import Spool, StoredParcel
-from receiver.facts import delivery_routed, parcel_received
+from receiver.facts import parcel_received
 
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ class Reconciler:
                 continue
             record = stored.record(target)
             if record.next_try <= now and not stored.in_work(target):
-                due[target].append(delivery_routed(stored.parcel, record.routed))
+                due[target].append(stored.delivery_routed(record.routed))
 
     def _announce(self, received: list[ParcelReceived]) -> None:
         if received and self._bus.depth(PARCELS) < len(received):

@@ -19,7 +19,7 @@ from crossdock.messages import (
 )
 from crossdock.model import DeliveryState, delivery_id, split_delivery_id
 from crossdock.spool import Spool, StoredParcel
-from receiver.facts import delivery_routed, parcel_received
+from receiver.facts import parcel_received
 
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ class Requests:
         else:
             return refused("there is no such unfinished delivery")
         routed = stored.record(target).routed.model_copy(update={"at": time.time()})
-        publish(self._bus, delivery_routed(stored.parcel, routed))
+        publish(self._bus, stored.delivery_routed(routed))
         return DONE
 
     def _discard(

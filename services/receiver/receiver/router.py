@@ -12,7 +12,7 @@ from crossdock.dicom.header import read_keywords
 from crossdock.messages import DeliveryFinished, Message, ParcelReceived, ParcelRouted
 from crossdock.model import DeliveryState, Parcel, delivery_id
 from crossdock.spool import Routed, Spool, StoredParcel
-from receiver.facts import delivery_routed, parcel_held
+from receiver.facts import parcel_held
 from receiver.routing import Routing, Rules, Wanted, facts_of
 
 
@@ -66,7 +66,7 @@ class Router:
                 record = stored.record(target)
             except FileNotFoundError:
                 continue  # delivered in the meantime
-            publish(self._bus, delivery_routed(stored.parcel, record.routed))
+            publish(self._bus, stored.delivery_routed(record.routed))
             if target not in self._protocols:
                 self._hold_delivery(stored, target)
 

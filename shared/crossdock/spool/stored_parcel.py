@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from crossdock.errors import SpoolError
-from crossdock.model import DeliveryState, Instance, Parcel
+from crossdock.messages import DeliveryRouted
+from crossdock.model import DeliveryState, Instance, Parcel, delivery_id
 from crossdock.spool.durable import locked, move, sync_directory, write_file
 from crossdock.spool.marker import (
     Claim,
@@ -89,6 +90,24 @@ class StoredParcel:
             for routed in deliveries:
                 write_file(made / routed.target, first_line(routed))
             move(made, self.path / PENDING)
+
+    def delivery_routed(self, routed: Routed) -> DeliveryRouted:
+        """Return the message that has a delivery attempted.
+
+        Raises:
+            SpoolError: the parcel's description is damaged.
+        """
+        wanted = self.parcel.instances if routed.instances is None else routed.instances
+        return DeliveryRouted(
+            delivery=delivery_id(self.id, routed.target),
+            parcel=self.id,
+            target=routed.target,
+            protocol=routed.protocol,
+            rules=routed.rules,
+            instances=len(wanted),
+            revision=routed.revision,
+            at=routed.at,
+        )
 
     def claim(self, target: str) -> Claim | None:
         """Take the right to work at a pending delivery; None if it is gone or in work."""
