@@ -19,8 +19,9 @@ from crossdock.config.targets import Target
 from crossdock.errors import BusError
 from crossdock.messages import Message
 from dispatcher.adapters import Adapters
+from dispatcher.breaker import Breaker, Pause
 from dispatcher.metrics import PAUSED
-from dispatcher.retry import Failure, RetryPolicy, target_delay
+from dispatcher.retry import Failure, RetryPolicy
 
 
 log = structlog.get_logger(__name__)
@@ -43,14 +44,6 @@ class _Consumed:
         self.adapters.close()
 
 
-@dataclass(slots=True)
-class _Pause:
-    """How often in a row a target failed, and until when (monotonic) it is left alone."""
-
-    setbacks: int = 0
-    until: float = 0.0
-
-
 class Consumers:
     """Consumes the queues of the targets of some protocols."""
 
@@ -60,10 +53,9 @@ class Consumers:
         self._bus = bus
         self._handle = handle
         self._protocols = frozenset(protocols)
-        self._policy = policy
+        self._breaker = Breaker(policy)
         self._targets: dict[str, Target] = {}
         self._consumed: dict[str, _Consumed] = {}
-        self._pauses: dict[str, _Pause] = {}
         self._shown: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -87,9 +79,9 @@ class Consumers:
             if target.enabled and target.stores and target.type in self._protocols
         }
         with self._lock:
-            for name in [*self._pauses]:
+            for name in self._breaker.failed():
                 if before.get(name) != self._targets.get(name):
-                    del self._pauses[name]
+                    self._breaker.resume(name)
         self._wake.set()
 
     def close(self, timeout: float) -> None:
@@ -105,29 +97,20 @@ class Consumers:
             each.adapters.close(max(0.0, deadline - time.monotonic()))
 
     def report(self, name: str, failure: Failure | None) -> None:
-        """Leave a target alone for a while that failed, and count it well when it did not.
-
-        The pause is short, so that its other deliveries are not late when it is back.
-        """
+        """Leave a target alone for a while that failed, and count it well when it did not."""
         with self._lock:
-            if failure is None:
-                self._pauses.pop(name, None)
-                return
-            pause = self._pauses.setdefault(name, _Pause())
-            now = time.monotonic()
-            if pause.until > now:
-                return  # deliveries that failed together are one setback
-            delay = min(target_delay(failure, pause.setbacks, self._policy), self._policy.pause)
-            pause.setbacks += 1
-            pause.until = now + delay
-        log.warning("target.paused", target=name, kind=failure.kind.value, seconds=round(delay, 1))
-        self._wake.set()
+            seconds = self._breaker.report(name, failure, time.monotonic())
+        if failure is not None and seconds is not None:
+            log.warning(
+                "target.paused", target=name, kind=failure.kind.value, seconds=round(seconds, 1)
+            )
+            self._wake.set()
 
     def resume(self, name: str) -> None:
         """Leave a target alone no longer."""
         with self._lock:
-            paused = self._pauses.pop(name, None)
-        if paused is not None:
+            failed = self._breaker.resume(name)
+        if failed:
             self._wake.set()
 
     def _run(self) -> None:
@@ -153,7 +136,7 @@ class Consumers:
         for name, target in targets.items():
             if name not in self._consumed and name not in pauses:
                 self._consumed[name] = self._consume(target)
-        return min((until - now for until in pauses.values()), default=None)
+        return min((pause.until - now for pause in pauses.values()), default=None)
 
     def _show(self, targets: Collection[str], pauses: Collection[str]) -> None:
         """Set the metric of each target, and drop those of targets that are gone."""
@@ -163,9 +146,9 @@ class Consumers:
         for name in targets:
             PAUSED.labels(name).set(name in pauses)
 
-    def _paused(self, now: float) -> dict[str, float]:
+    def _paused(self, now: float) -> dict[str, Pause]:
         with self._lock:
-            return {name: each.until for name, each in self._pauses.items() if each.until > now}
+            return self._breaker.paused(now)
 
     def _consume(self, target: Target) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
