@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from crossdock.bus.topology import TARGET_CHANGED
+from crossdock.bus.topology import RETRY, TARGET_CHANGED
 from crossdock.config import Gateway
 from crossdock.service import Service
 from crossdock.settings import Settings
@@ -11,7 +11,6 @@ from crossdock.spool import Spool
 from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.orphans import Orphanage
-from dispatcher.recovery import Recovery
 from dispatcher.retry import RetryPolicy
 
 
@@ -28,7 +27,6 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
         dispatch = Dispatch(spool, service.bus, policy, service.stopping)
         consumers = Consumers(service.bus, dispatch.handle, protocols, policy)
         orphanage = Orphanage(spool, protocols, dispatch.hold)
-        recovery = Recovery(spool, service.bus, protocols, consumers.resume)
 
         def configure(gateway: Gateway, revision: int) -> None:
             consumers.configure(gateway)
@@ -37,9 +35,8 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
         service.follow_configuration(configure)
         orphanage.start()
         service.closing(orphanage.close)
-        recovery.start()
-        service.closing(recovery.close)
-        service.closing(service.bus.listen(TARGET_CHANGED, recovery.heard).close)
+        for topic in (TARGET_CHANGED, RETRY):
+            service.closing(service.bus.listen(topic, consumers.heard).close)
         consumers.start()
         service.closing(lambda: consumers.close(_GRACE_SECONDS))
         service.run()

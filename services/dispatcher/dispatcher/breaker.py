@@ -1,15 +1,14 @@
-"""Which targets are left alone because they failed, and until when. Pure: the clock is given.
+"""Which targets are left alone because they failed, and until when. Pure: clock and dice are given.
 
 A target that fails is left alone for a moment, so that not each of its deliveries finds that out
-for itself. The moment doubles with each failure in a row, but stays short, so that its other
-deliveries are not late when it is back. After it one delivery or the other tries: a success ends
-all, a failure begins the next, longer one.
+for itself; they wait in its queue. The moment doubles with each failure in a row. After it one
+delivery or the other tries: a success ends all, a failure begins the next, longer one.
 """
 
 from dataclasses import dataclass
 
 from crossdock.errors import ErrorKind
-from dispatcher.retry import Failure, RetryPolicy, target_delay
+from dispatcher.retry import Failure, RetryPolicy, pause_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +30,30 @@ class Breaker:
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._pauses: dict[str, Pause] = {}
+        self._worked: set[str] = set()
 
-    def report(self, target: str, failure: Failure | None, now: float) -> float | None:
-        """Take note of how an attempt ended; return the seconds of the pause that it began, if any.
+    def report(
+        self, target: str, failure: Failure | None, now: float, chance: float, *, again: bool
+    ) -> float | None:
+        """Take note of how an attempt ended; return for how many seconds the target is left alone.
 
         None as failure says that the target is well. Deliveries that failed together are one
-        setback.
+        setback. A delivery that fails ``again`` where another one has just worked is in trouble by
+        itself: the target is not left alone for it, and None is returned.
         """
+        worked = target in self._worked
+        self._worked.discard(target)
         if failure is None:
             self._pauses.pop(target, None)
+            self._worked.add(target)
             return None
         before = self._pauses.get(target)
         if before is not None and before.until > now:
+            return before.until - now
+        if again and worked:
             return None
         setbacks = before.setbacks if before is not None else 0
-        delay = min(target_delay(failure, setbacks, self._policy), self._policy.pause)
+        delay = pause_after(failure, setbacks, self._policy, chance)
         self._pauses[target] = Pause(setbacks + 1, now + delay, failure.kind, failure.detail)
         return delay
 

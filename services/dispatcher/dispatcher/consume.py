@@ -4,20 +4,23 @@ One thread follows the configuration and the failures of targets; each target's 
 threads of their own, so that a target that is slow or dead delays no other.
 """
 
+import random
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import structlog
 
-from crossdock.bus import Bus, Subscription
+from crossdock.bus import Bus, Retry, Subscription
 from crossdock.bus.topology import deliveries
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
 from crossdock.errors import BusError
-from crossdock.messages import Message
+from crossdock.messages import DeliveryRetryRequested, Message, TargetChanged
+from crossdock.model import split_delivery_id
 from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
 from dispatcher.metrics import PAUSED
@@ -26,7 +29,15 @@ from dispatcher.retry import Failure, RetryPolicy
 
 log = structlog.get_logger(__name__)
 
-Handle = Callable[[Adapters, Message, Callable[[Failure | None], None]], None]
+
+class Report(Protocol):
+    """Hears how an attempt at a target ended; see ``Breaker.report``."""
+
+    def __call__(self, failure: Failure | None, *, again: bool) -> float | None:
+        """Return for how many seconds the target is left alone, if it is."""
+
+
+Handle = Callable[[Adapters, Message, Report], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
 
@@ -53,6 +64,7 @@ class Consumers:
         self._bus = bus
         self._handle = handle
         self._protocols = frozenset(protocols)
+        self._policy = policy
         self._breaker = Breaker(policy)
         self._targets: dict[str, Target] = {}
         self._consumed: dict[str, _Consumed] = {}
@@ -96,21 +108,31 @@ class Consumers:
             each.subscription.close(max(0.0, deadline - time.monotonic()))
             each.adapters.close(max(0.0, deadline - time.monotonic()))
 
-    def report(self, name: str, failure: Failure | None) -> None:
-        """Leave a target alone for a while that failed, and count it well when it did not."""
+    def report(self, name: str, failure: Failure | None, *, again: bool) -> float | None:
+        """Take note of how an attempt at a target ended; see ``Breaker.report``."""
+        chance = random.random()  # noqa: S311 — it spreads retries, it protects nothing
         with self._lock:
-            seconds = self._breaker.report(name, failure, time.monotonic())
+            seconds = self._breaker.report(name, failure, time.monotonic(), chance, again=again)
         if failure is not None and seconds is not None:
             log.warning(
                 "target.paused", target=name, kind=failure.kind.value, seconds=round(seconds, 1)
             )
             self._wake.set()
+        return seconds
 
-    def resume(self, name: str) -> None:
-        """Leave a target alone no longer."""
+    def heard(self, message: Message) -> None:
+        """Leave a target alone no longer that a check finds well, or that a person wants tried."""
+        match message:
+            case TargetChanged(green=True):
+                self._resume(message.target)
+            case DeliveryRetryRequested():
+                self._resume(split_delivery_id(message.delivery)[1])
+
+    def _resume(self, name: str) -> None:
         with self._lock:
             failed = self._breaker.resume(name)
         if failed:
+            log.info("target.resumed", target=name)
             self._wake.set()
 
     def _run(self) -> None:
@@ -152,10 +174,15 @@ class Consumers:
 
     def _consume(self, target: Target) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
-        adapters, report = Adapters(target), partial(self.report, target.name)
+        adapters = Adapters(target)
         subscription = self._bus.consume(
-            deliveries(target.name),
-            lambda message: self._handle(adapters, message, report),
-            prefetch=target.concurrency,
+            deliveries(target.name), partial(self._deal, adapters), prefetch=target.concurrency
         )
         return _Consumed(adapters, subscription)
+
+    def _deal(self, adapters: Adapters, message: Message) -> None:
+        """Have a delivery attempted, unless its target failed while the message was on its way."""
+        name = adapters.target.name
+        if name in self._paused(time.monotonic()):
+            raise Retry(self._policy.back)
+        self._handle(adapters, message, partial(self.report, name))

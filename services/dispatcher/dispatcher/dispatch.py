@@ -7,7 +7,6 @@ message comes again, at which nothing is sent twice, because the journal knows.
 import random
 import threading
 import time
-from collections.abc import Callable
 
 import structlog
 
@@ -19,16 +18,14 @@ from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
+from dispatcher.consume import Report
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.metrics import ATTEMPTS
-from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide
+from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
 
 
 log = structlog.get_logger(__name__)
-
-Report = Callable[[Failure | None], None]
-"""Hears how an attempt at a target ended: with a failure, or with None where it worked."""
 
 
 class Dispatch:
@@ -120,13 +117,14 @@ class Dispatch:
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
         failure = deliver(adapters, claim, routed, self._stopping)
-        report(None if failure is not None and failure.counts else failure)
+        of_target = None if failure is not None and failure.counts else failure
+        pause = report(of_target, again=claim.record.setbacks > 0)
         result = failure.kind.value if failure else "delivered"
         ATTEMPTS.labels(adapters.target.name, result).inc()
         if failure is None:
             self._conclude(stored, claim, started)
         else:
-            self._failed(stored, claim, failure, started)
+            self._failed(stored, claim, failure, started, pause)
 
     def _conclude(self, stored: StoredParcel, claim: Claim, started: float) -> None:
         now = time.time()
@@ -144,22 +142,25 @@ class Dispatch:
             seconds=round(now - started, 3),
         )
 
-    def _failed(self, stored: StoredParcel, claim: Claim, failure: Failure, started: float) -> None:
+    def _failed(
+        self,
+        stored: StoredParcel,
+        claim: Claim,
+        failure: Failure,
+        started: float,
+        pause: float | None,
+    ) -> None:
         now = time.time()
         chance = random.random()  # noqa: S311 — it spreads retries, it protects nothing
-        match decide(claim.record, failure, self._policy, now, chance):
+        match decide(claim.record, failure, self._policy, pause=pause, now=now, chance=chance):
             case RetryAt(when, counts):
                 self._note(claim, failure, when, counts=counts)
-                self._publish_attempt(stored, claim, failure, started, when)
-                log.warning(
-                    "delivery.retry",
-                    delivery=delivery_id(stored.id, claim.record.routed.target),
-                    target=claim.record.routed.target,
-                    kind=failure.kind.value,
-                    attempt=claim.record.tries,
-                    seconds=round(when - now, 1),
-                )
+                self._postpone(stored, claim, failure, started, when)
                 raise Retry(max(0.0, when - time.time()))
+            case WithTarget(when):
+                self._note(claim, failure, 0.0, counts=False)
+                self._postpone(stored, claim, failure, started, when)
+                raise Retry(self._policy.back)
             case Hold(reason):
                 self._publish_attempt(stored, claim, failure, started, None)
                 self._note(claim, failure, 0.0, counts=True)
@@ -173,6 +174,20 @@ class Dispatch:
                 "next_try": when,
                 "counts": counts,
             }
+        )
+
+    def _postpone(
+        self, stored: StoredParcel, claim: Claim, failure: Failure, started: float, when: float
+    ) -> None:
+        """Tell that a delivery failed and when it is tried again."""
+        self._publish_attempt(stored, claim, failure, started, when)
+        log.warning(
+            "delivery.retry",
+            delivery=delivery_id(stored.id, claim.record.routed.target),
+            target=claim.record.routed.target,
+            kind=failure.kind.value,
+            attempt=claim.record.tries,
+            seconds=round(when - time.time(), 1),
         )
 
     def _publish_attempt(

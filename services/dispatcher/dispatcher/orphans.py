@@ -4,6 +4,7 @@ They are held for a person, and so are visible, instead of waiting for ever.
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 
 import structlog
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 _INTERVAL_SECONDS = 60.0  # a router may have routed by an older configuration meanwhile
 _AGAIN_SECONDS = 5.0
+_SHARE = 0.02  # of the time, at most, that is spent on looking through a large spool
 
 HoldDelivery = Callable[[StoredParcel, str, str], None]
 
@@ -77,7 +79,9 @@ class Orphanage:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            self._wake.wait(_INTERVAL_SECONDS if self._hold_all() else _AGAIN_SECONDS)
+            began = time.monotonic()
+            interval = _INTERVAL_SECONDS if self._hold_all() else _AGAIN_SECONDS
+            self._wake.wait(max(interval, (time.monotonic() - began) / _SHARE))
 
     def _hold_all(self) -> bool:
         if self._known is None:

@@ -1,8 +1,9 @@
 """When a delivery that failed is tried again, and when it needs a person. Pure: no clock, no dice.
 
 A failure says something about the target, or about the delivery. A target may be down for a long
-weekend: that burns no attempt and ends by itself. A target that somebody must mend is asked less
-often. Instances that a working target refuses count: after a few attempts the delivery is held.
+weekend: that burns no attempt, and its deliveries wait in its queue until it is asked again. A
+target that somebody must mend is asked less often. Instances that a working target refuses count:
+after a few attempts the delivery is held.
 """
 
 import math
@@ -45,6 +46,13 @@ class RetryAt:
 
 
 @dataclass(frozen=True, slots=True)
+class WithTarget:
+    """Wait in the target's queue until the target is asked again: at ``when``, or before."""
+
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Do not try again before a person has looked; ``reason`` tells that person why."""
 
@@ -62,7 +70,8 @@ class RetryPolicy:
         refused: after the first, second … attempt that counts; one more and it is held.
         longest_asked: the longest that a peer can ask us to wait.
         jitter: the share by which a delay may be longer or shorter.
-        pause: the longest that a failing target keeps its other deliveries waiting.
+        pause: the longest that a target is left alone that nobody must mend.
+        back: after which a message goes back to the queue of a target that is left alone.
         spool: after the spool itself failed.
     """
 
@@ -73,6 +82,7 @@ class RetryPolicy:
     longest_asked: float = 3600.0
     jitter: float = 0.2
     pause: float = 60.0
+    back: float = 1.0
     spool: float = 30.0
 
     def scaled(self, factor: float) -> "RetryPolicy":
@@ -85,6 +95,7 @@ class RetryPolicy:
             longest_asked=self.longest_asked * factor,
             jitter=self.jitter,
             pause=self.pause * factor,
+            back=self.back * min(1.0, factor),
             spool=self.spool * factor,
         )
 
@@ -106,31 +117,47 @@ class RetryPolicy:
 
 
 def decide(
-    record: DeliveryRecord, failure: Failure, policy: RetryPolicy, now: float, chance: float
-) -> RetryAt | Hold:
+    record: DeliveryRecord,
+    failure: Failure,
+    policy: RetryPolicy,
+    *,
+    pause: float | None,
+    now: float,
+    chance: float,
+) -> RetryAt | WithTarget | Hold:
     """Return what becomes of a delivery whose attempt just failed.
 
-    ``record`` does not know of this failure yet. ``chance``, from 0 to 1, spreads the retries of
-    deliveries that failed together.
+    ``record`` does not know of this failure yet. ``pause`` is for how many seconds its target is
+    left alone because of it; None where the target is well, so that the delivery waits by itself.
+    ``chance``, from 0 to 1, spreads the retries of deliveries that failed together.
     """
     if failure.counts:
         if record.attempts >= len(policy.refused):
             return Hold(_reason(record.attempts + 1, failure))
         delay = policy.refused[record.attempts]
+    elif pause is not None:
+        return WithTarget(now + pause)
     else:
-        delay = target_delay(failure, record.setbacks, policy)
-    spread = 1 + policy.jitter * (2 * chance - 1)
-    return RetryAt(now + max(delay * spread, _asked(failure, policy)), failure.counts)
+        delay = backed_off(failure, record.setbacks, policy)
+    return RetryAt(now + spread(delay, failure, policy, chance), failure.counts)
 
 
-def target_delay(failure: Failure, setbacks: int, policy: RetryPolicy) -> float:
+def pause_after(failure: Failure, setbacks: int, policy: RetryPolicy, chance: float) -> float:
     """Return how long to leave a target alone that failed ``setbacks`` times before, in a row."""
+    longest = policy.pause if failure.temporary else policy.longest
+    return spread(min(longest, backed_off(failure, setbacks, policy)), failure, policy, chance)
+
+
+def backed_off(failure: Failure, setbacks: int, policy: RetryPolicy) -> float:
+    """Return the delay after ``setbacks`` failures before this one, in a row."""
     first = policy.first if failure.temporary else policy.first_mend
     return float(min(policy.longest, first * 2.0 ** min(setbacks, 30)))
 
 
-def _asked(failure: Failure, policy: RetryPolicy) -> float:
-    return min(failure.retry_after or 0.0, policy.longest_asked)
+def spread(delay: float, failure: Failure, policy: RetryPolicy, chance: float) -> float:
+    """Return a delay made a little longer or shorter, but no shorter than the peer asked for."""
+    asked = min(failure.retry_after or 0.0, policy.longest_asked)
+    return max(delay * (1 + policy.jitter * (2 * chance - 1)), asked)
 
 
 def _reason(attempts: int, failure: Failure) -> str:

@@ -6,20 +6,23 @@ markers are announced again, due deliveries that nobody works at are scheduled a
 parcels are retired, and retired ones deleted when their time has come.
 
 What is already queued is not queued again: where a queue is at least as long as what could be
-missing from it, nothing is. Where it is not, all of it is sent once more, because a message without
-its marker, or for a delivery in work, is skipped by whoever gets it.
+missing from it, nothing is. Where it is empty, or too short twice in a row, all of it is sent once
+more, because a message without its marker, or for a delivery in work, is skipped by whoever gets it.
 """
 
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from crossdock.bus import Bus
 from crossdock.bus.topology import PARCELS, deliveries, publish
 from crossdock.errors import BusError, SpoolError
-from crossdock.messages import DeliveryRouted, ParcelReceived
 from crossdock.spool import Spool, StoredParcel
 from receiver.facts import parcel_received
 
@@ -27,7 +30,16 @@ from receiver.facts import parcel_received
 log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS = 5.0
+_SHARE = 0.05  # of the time, at most, that is spent on looking through a large spool
 _GRACE_SECONDS = 3.0  # what happened just now is still on its way
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a marker said when it had last ``changed`` (nanoseconds)."""
+
+    changed: int
+    next_try: float
 
 
 class Reconciler:
@@ -37,6 +49,8 @@ class Reconciler:
         self._spool = spool
         self._bus = bus
         self._keep_seconds = keep_seconds
+        self._read: dict[Path, _Read] = {}
+        self._short: set[str] = set()
 
     def run(self, grace: float = _GRACE_SECONDS) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
@@ -46,8 +60,10 @@ class Reconciler:
         now = time.time()
         self._recover_open()
         received, due = self._unheard(now - grace, now)
-        self._announce(received)
-        self._schedule(due)
+        short, self._short = self._short if grace else {PARCELS, *map(deliveries, due)}, set()
+        self._announce(received, short)
+        for target, parcels in due.items():
+            self._schedule(target, parcels, short)
         self._spool.sweep_incoming(now)
         self._spool.sweep_retired(self._keep_seconds, now)
 
@@ -57,53 +73,82 @@ class Reconciler:
 
     def _unheard(
         self, before: float, now: float
-    ) -> tuple[list[ParcelReceived], dict[str, list[DeliveryRouted]]]:
-        received: list[ParcelReceived] = []
-        due: dict[str, list[DeliveryRouted]] = defaultdict(list)
+    ) -> tuple[list[StoredParcel], dict[str, list[StoredParcel]]]:
+        """Return the parcels that no rule has seen, and by target those that it should have."""
+        received: list[StoredParcel] = []
+        due: dict[str, list[StoredParcel]] = defaultdict(list)
+        known, self._read = self._read, {}
         for stored in self._spool.stored():
-            try:
-                self._look_at(stored, before, now, received, due)
-            except FileNotFoundError:
-                continue  # somebody else moved it on
-            except SpoolError as error:
-                log.error("spool.damaged", parcel=stored.id, reason=str(error))
+            with _others_go_on(stored):
+                if stored.routed:
+                    for target in self._due(stored, known, before, now):
+                        due[target].append(stored)
+                elif stored.path.stat().st_mtime <= before:
+                    received.append(stored)
         return received, due
 
-    def _look_at(
-        self,
-        stored: StoredParcel,
-        before: float,
-        now: float,
-        received: list[ParcelReceived],
-        due: dict[str, list[DeliveryRouted]],
-    ) -> None:
-        if not stored.routed:
-            if stored.path.stat().st_mtime <= before:
-                received.append(parcel_received(stored.parcel))
-            return
+    def _due(
+        self, stored: StoredParcel, known: dict[Path, _Read], before: float, now: float
+    ) -> list[str]:
+        """Return the targets whose delivery of a parcel should be in its queue, or in work."""
         pending = stored.targets("pending")
         if not pending:
             stored.retire(self._spool.retired)
-        for target in pending:
-            if stored.marker(target).stat().st_mtime > before:
-                continue
-            record = stored.record(target)
-            if record.next_try <= now and not stored.in_work(target):
-                due[target].append(stored.delivery_routed(record.routed))
+        markers = [(target, self._marker(stored, target, known)) for target in pending]
+        return [
+            target
+            for target, marker in markers
+            if marker.changed <= before * 1e9 and marker.next_try <= now
+        ]
 
-    def _announce(self, received: list[ParcelReceived]) -> None:
-        if received and self._bus.depth(PARCELS) < len(received):
-            log.warning("parcels.announced_again", count=len(received))
-            for message in received:
-                publish(self._bus, message)
+    def _marker(self, stored: StoredParcel, target: str, known: dict[Path, _Read]) -> _Read:
+        """Return what a marker says; it is read only if it has changed since the last pass."""
+        path = stored.marker(target)
+        changed = path.stat().st_mtime_ns
+        marker = known.get(path)
+        if marker is None or marker.changed != changed:
+            marker = _Read(changed, stored.record(target).next_try)
+        self._read[path] = marker
+        return marker
 
-    def _schedule(self, due: dict[str, list[DeliveryRouted]]) -> None:
-        for target, messages in due.items():
-            if self._bus.depth(deliveries(target)) >= len(messages):
-                continue
-            log.warning("deliveries.scheduled_again", target=target, count=len(messages))
-            for message in messages:
-                self._bus.send(deliveries(target), message)
+    def _announce(self, parcels: list[StoredParcel], short: set[str]) -> None:
+        if not self._is_short(PARCELS, len(parcels), short):
+            return
+        log.warning("parcels.announced_again", count=len(parcels))
+        for stored in parcels:
+            with _others_go_on(stored):
+                publish(self._bus, parcel_received(stored.parcel))
+
+    def _schedule(self, target: str, parcels: list[StoredParcel], short: set[str]) -> None:
+        queue = deliveries(target)
+        if not self._is_short(queue, len(parcels), short):
+            return
+        idle = [stored for stored in parcels if not stored.in_work(target)]
+        if not self._is_short(queue, len(idle), short):
+            return
+        log.warning("deliveries.scheduled_again", target=target, count=len(idle))
+        for stored in idle:
+            with _others_go_on(stored):
+                self._bus.send(queue, stored.delivery_routed(stored.record(target).routed))
+
+    def _is_short(self, queue: str, count: int, short: set[str]) -> bool:
+        """Whether a queue lacks messages: it is empty, or has lacked some for two passes."""
+        depth = self._bus.depth(queue) if count else 0
+        if depth >= count:
+            return False
+        self._short.add(queue)
+        return depth == 0 or queue in short
+
+
+@contextmanager
+def _others_go_on(stored: StoredParcel) -> Iterator[None]:
+    """Have the others go on where a parcel is damaged, or was moved on by somebody else."""
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except SpoolError as error:
+        log.error("spool.damaged", parcel=stored.id, reason=str(error))
 
 
 class ReconcilerThread:
@@ -121,14 +166,17 @@ class ReconcilerThread:
         self._thread.join()
 
     def _run(self) -> None:
-        self._once(grace=0.0)
-        while not self._stopping.wait(INTERVAL_SECONDS):
-            self._once(_GRACE_SECONDS)
+        wait = self._once(grace=0.0)
+        while not self._stopping.wait(wait):
+            wait = self._once(_GRACE_SECONDS)
 
-    def _once(self, grace: float) -> None:
+    def _once(self, grace: float) -> float:
+        """Reconcile, and return how many seconds to wait before the next time."""
+        began = time.monotonic()
         try:
             self._reconciler.run(grace)
         except BusError as error:
             log.warning("reconcile.postponed", reason=str(error))
         except OSError as error:
             log.error("reconcile.postponed", reason=f"{error.filename}: {error.strerror}")
+        return max(INTERVAL_SECONDS, (time.monotonic() - began) / _SHARE)

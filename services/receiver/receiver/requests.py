@@ -5,7 +5,7 @@ import time
 import structlog
 
 from crossdock.bus import Bus
-from crossdock.bus.topology import publish
+from crossdock.bus.topology import RETRY, publish
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import (
     DeliveryDiscardRequested,
@@ -67,10 +67,12 @@ class Requests:
         if stored is None:
             return refused("its parcel is not in the spool any more: the delivery is final")
         if isinstance(message, DeliveryRetryRequested):
-            return self._retry(stored, target)
+            return self._retry(stored, target, message)
         return self._discard(stored, target, message)
 
-    def _retry(self, stored: StoredParcel, target: str) -> RequestFinished:
+    def _retry(
+        self, stored: StoredParcel, target: str, message: DeliveryRetryRequested
+    ) -> RequestFinished:
         if target in stored.targets("held"):
             stored.resume(target)
         elif target in stored.targets("pending"):
@@ -83,6 +85,7 @@ class Requests:
             return refused("there is no such unfinished delivery")
         routed = stored.record(target).routed.model_copy(update={"at": time.time()})
         publish(self._bus, stored.delivery_routed(routed))
+        self._bus.broadcast(RETRY, message)  # its target may be left alone
         return DONE
 
     def _discard(

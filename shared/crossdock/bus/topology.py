@@ -25,6 +25,7 @@ CHECKS = "checks"  # check.requested, to the tester
 CONFIG_CHANGED = "config.changed"  # topic, to all
 CHECK_FINISHED = "check.finished"  # topic, to the testers
 TARGET_CHANGED = "target.changed"  # topic, to whoever waits for a target
+RETRY = "delivery.retry"  # topic, delivery.retry.requested, to the dispatchers
 
 
 def deliveries(target: str) -> str:

@@ -14,7 +14,7 @@ that it happened or did not, whatever dies in the middle::
 """
 
 from crossdock.spool.incoming import Arrival
-from crossdock.spool.marker import TARGET_WELL, Claim, DeliveryRecord, Routed
+from crossdock.spool.marker import Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
 from crossdock.spool.room import Room
 from crossdock.spool.spool import Spool
@@ -22,7 +22,6 @@ from crossdock.spool.stored_parcel import StoredParcel
 
 
 __all__ = [
-    "TARGET_WELL",
     "Arrival",
     "Claim",
     "DeliveryRecord",

@@ -20,10 +20,6 @@ from crossdock.model import Frozen, InstanceOutcome
 from crossdock.spool.durable import try_lock
 
 
-TARGET_WELL = "target well"
-"""Why a delivery is tried again that keeps its attempts."""
-
-
 class Routed(Frozen):
     """Why this delivery exists: which rules, of which revision, wanted which instances.
 
@@ -74,9 +70,9 @@ class DeliveryRecord:
                 self.outcomes[result.number] = result
             case {"failed": dict() as failure}:
                 self._fail(failure)
-            case {"retry": why}:  # a person wants it, or the target is well again
-                self.attempts = self.attempts if why == TARGET_WELL else 0
-                self.setbacks, self.next_try = 0, 0.0
+            case {"retry": _}:
+                self.attempts = self.setbacks = 0
+                self.next_try = 0.0
             case {"reason": str() as reason}:
                 self.reason = reason
             case {"once": "begun"}:

@@ -33,6 +33,7 @@ class Place:
         self.stopping = threading.Event()
         self.ledger: list[Message] = []
         self.reports: list[Failure | None] = []
+        self.again: list[bool] = []
         self._listener = connect(self.url)
         self._listener.consume(LEDGER, self.ledger.append)
 
@@ -56,9 +57,14 @@ class Place:
 
         def handle(target: Target, message: Message) -> None:
             with closing(Adapters(target)) as adapters:
-                dispatch.handle(adapters, message, self.reports.append)
+                dispatch.handle(adapters, message, self.hear)
 
         return handle
+
+    def hear(self, failure: Failure | None, *, again: bool) -> None:
+        """Hear how an attempt ended, and leave no target alone."""
+        self.reports.append(failure)
+        self.again.append(again)
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*.dcm") if path.is_file())

@@ -107,6 +107,7 @@ def test_a_target_that_is_away_burns_no_attempt_however_often(place: Place) -> N
     assert place.ends(1)[0].state is DeliveryState.DELIVERED
     assert None not in place.reports[:8]
     assert place.reports[8:] == [None]
+    assert place.again == [False] + 8 * [True]
 
 
 def test_refused_instances_are_tried_five_times_then_held_and_only_they_are_sent_again(

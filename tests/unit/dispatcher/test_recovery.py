@@ -1,4 +1,4 @@
-"""What waits for a target that is well again is not kept waiting."""
+"""What waits for a target that is well again, or that a person wants tried, goes at once."""
 
 import time
 from collections.abc import Iterator
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crossdock.bus.topology import TARGET_CHANGED, deliveries
+from crossdock.bus.topology import RETRY, TARGET_CHANGED, deliveries
 from crossdock.config.snapshot import Gateway
-from crossdock.messages import TargetChanged
+from crossdock.messages import DeliveryRetryRequested, TargetChanged
 from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
-from dispatcher.recovery import Recovery
 from dispatcher.retry import RetryPolicy
 from parcels import route
 from unit.dispatcher.places import Place
@@ -25,14 +24,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     dispatch = Dispatch(place.spool, place.bus, FOR_AN_HOUR, place.stopping)
     consumers = Consumers(place.bus, dispatch.handle, ["folder"], FOR_AN_HOUR)
-    recovery = Recovery(place.spool, place.bus, ["folder"], consumers.resume)
-    place.bus.listen(TARGET_CHANGED, recovery.heard)
+    for topic in (TARGET_CHANGED, RETRY):
+        place.bus.listen(topic, consumers.heard)
     consumers.configure(Gateway.model_construct(targets=(place.target(), place.target("other"))))
     consumers.start()
-    recovery.start()
     yield place
     place.stopping.set()
-    recovery.close()
     consumers.close(5.0)
     place.close()
 
@@ -60,6 +57,15 @@ def test_deliveries_that_a_dead_target_kept_waiting_go_as_soon_as_it_is_well(pla
     assert {end.delivered for end in ends} == {1}
     assert len(place.files()) == 5
     assert len(place.attempts(6)) == 6
+
+
+def test_a_target_that_a_person_wants_tried_is_tried_at_once(place: Place) -> None:
+    away = place.folder.rename(place.directory / "away")
+    send(place)
+    (attempt,) = place.attempts(1)
+    away.rename(place.folder)
+    place.bus.broadcast(RETRY, DeliveryRetryRequested(delivery=attempt.delivery))
+    place.ends(1)
 
 
 def test_a_target_that_is_red_hastens_nothing_and_another_one_that_is_well_neither(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from crossdock.errors import ErrorKind
 from crossdock.spool import DeliveryRecord, Routed
-from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide
+from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
 
 
 NOW = 1_000_000.0
@@ -39,22 +39,34 @@ def record(*, attempts: int = 0, setbacks: int = 0) -> DeliveryRecord:
         (Failure(ErrorKind.MISCONFIGURED, "called AE title not recognised"), 0, 60),
     ],
 )
-def test_a_failure_of_the_target_is_retried_for_ever_and_does_not_count(
+def test_a_delivery_that_a_well_target_cannot_take_is_retried_for_ever_and_does_not_count(
     failure: Failure, setbacks: int, delay: float
 ) -> None:
-    decision = decide(record(setbacks=setbacks, attempts=4), failure, POLICY, NOW, 0.5)
+    decision = decide(
+        record(setbacks=setbacks, attempts=4), failure, POLICY, pause=None, now=NOW, chance=0.5
+    )
     assert decision == RetryAt(NOW + delay, counts=False)
+
+
+@pytest.mark.parametrize("failure", [DOWN, WRONG])
+def test_a_delivery_whose_target_is_left_alone_waits_for_it(failure: Failure) -> None:
+    decision = decide(
+        record(setbacks=7, attempts=4), failure, POLICY, pause=40.0, now=NOW, chance=0.5
+    )
+    assert decision == WithTarget(NOW + 40)
 
 
 @pytest.mark.parametrize(("attempts", "delay"), [(0, 30), (1, 120), (2, 600), (3, 1800)])
 @pytest.mark.parametrize("kind", [ErrorKind.REFUSED, ErrorKind.UNEXPECTED])
 def test_a_failure_of_the_delivery_counts(kind: ErrorKind, attempts: int, delay: float) -> None:
-    decision = decide(record(attempts=attempts), Failure(kind, "no"), POLICY, NOW, 0.5)
+    decision = decide(
+        record(attempts=attempts), Failure(kind, "no"), POLICY, pause=5.0, now=NOW, chance=0.5
+    )
     assert decision == RetryAt(NOW + delay, counts=True)
 
 
 def test_the_fifth_attempt_that_counts_holds_the_delivery_and_says_why() -> None:
-    decision = decide(record(attempts=4), REFUSED, POLICY, NOW, 0.5)
+    decision = decide(record(attempts=4), REFUSED, POLICY, pause=None, now=NOW, chance=0.5)
     assert isinstance(decision, Hold)
     for words in ("5 attempts", "3 of 200", "A900", "retry", "discard"):
         assert words in decision.reason
@@ -67,7 +79,9 @@ def test_what_the_peer_asks_for_is_honoured_within_reason(
     asked: float | None, delay: float
 ) -> None:
     failure = Failure(ErrorKind.BUSY, "slow down", temporary=True, retry_after=asked)
-    assert decide(record(), failure, POLICY, NOW, 0.5) == RetryAt(NOW + delay, counts=False)
+    assert decide(record(), failure, POLICY, pause=None, now=NOW, chance=0.5) == RetryAt(
+        NOW + delay, counts=False
+    )
 
 
 @given(
@@ -81,17 +95,22 @@ def test_a_retry_is_always_later_and_within_the_limits(
     chance: float, setbacks: int, attempts: int, kind: ErrorKind, temporary: bool
 ) -> None:
     failure = Failure(kind, "why", temporary)
-    decision = decide(record(attempts=attempts, setbacks=setbacks), failure, POLICY, NOW, chance)
+    decision = decide(
+        record(attempts=attempts, setbacks=setbacks), failure, None, POLICY, NOW, chance
+    )
     if isinstance(decision, Hold):
         assert failure.counts
         assert attempts >= 4
     else:
+        assert isinstance(decision, RetryAt)
         assert 4 <= decision.when - NOW <= 1.2 * 1800
         assert decision.counts is failure.counts
 
 
 def test_deliveries_that_failed_together_are_spread() -> None:
-    early, late = (decide(record(), DOWN, POLICY, NOW, chance) for chance in (0.0, 1.0))
+    early, late = (
+        decide(record(), DOWN, POLICY, pause=None, now=NOW, chance=chance) for chance in (0.0, 1.0)
+    )
     assert early == RetryAt(NOW + 4, counts=False)
     assert late == RetryAt(NOW + 6, counts=False)
 
