@@ -1,0 +1,280 @@
+"""Many targets, and many deliveries that wait: what one more costs, and what the services take.
+
+All targets but one are down, and all waiting deliveries are theirs. The gateway finds these in its
+spool with a broker that knows nothing of them, as after the loss of a broker, is stopped when
+all are queued, and started again. Then a study goes to the target that is well, a target is
+added, and the services are left to themselves for a while.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from datasets import generate
+from processes import Server, free_port, wait_for
+from rounds import options, workplace
+from senders import dcmsend
+
+from crossdock.bus import connect
+from crossdock.bus.topology import deliveries
+from crossdock.dicom.part10 import file_meta
+from crossdock.model import Instance, new_id
+from crossdock.spool import Origin, Routed, Spool
+
+
+SERVICES = ("receiver", "router", "dispatcher", "tester", "config-api")
+_DEADLINE = 900.0
+_IDLE_SECONDS = 30.0
+_SENT = 500
+_LIVE = "live"
+_CT = "1.2.840.10008.5.1.4.1.1.2"
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_CLOSED = 1  # a port where nobody listens
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many targets there are, and how many deliveries wait for them."""
+
+    targets: int
+    waiting: int
+
+
+class Gateway:
+    """A ``crossdock up`` that is asked about from outside."""
+
+    def __init__(self, data: Path, document: Mapping[str, Any], broker: str) -> None:
+        self.data = data
+        self.broker = broker or f"filesystem://{data / 'broker'}"
+        self._file = data.parent / "gateway.yaml"
+        self._file.write_text(yaml.safe_dump(dict(document)))
+
+    @contextmanager
+    def running(self) -> Iterator[float]:
+        """Run it; yields the seconds until it was ready with its configuration."""
+        for said in (self.data / "run").glob("*.json"):
+            said.unlink()
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "crossdock.cli.main", "up", "--data", self.data]
+        process = subprocess.Popen(
+            list(map(str, [*command, "--http", "127.0.0.1:0", "--config", self._file])),
+            env={
+                "PATH": "/usr/bin:/bin",
+                "CROSSDOCK_BROKER": self.broker,
+                "CROSSDOCK_LOG": "error",
+            },
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(lambda: self.api("GET", "/api/v1/targets/live") is not None, 120, "its targets")
+            self.wait_ready()
+            yield time.perf_counter() - began
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def wait_ready(self) -> None:
+        """Wait until every service has the configuration in force."""
+        wait_for(lambda: self.api("GET", "/readyz") is not None, _DEADLINE, "ready")
+
+    def api(self, method: str, path: str, body: Any = None) -> httpx.Response | None:
+        """Return config-api's answer, None if that is no success."""
+        try:
+            address = json.loads((self.data / "run/config-api.json").read_text())["http"]
+            answer = httpx.request(method, f"http://{address}{path}", json=body, timeout=60.0)
+        except (OSError, httpx.TransportError):
+            return None
+        return answer if answer.is_success else None
+
+    def services(self) -> dict[str, Server]:
+        """Return the running services by name."""
+        said = {name: (self.data / f"run/{name}.json").read_text() for name in SERVICES}
+        return {name: Server(json.loads(text)["pid"], 0) for name, text in said.items()}
+
+
+def fill(data: Path, size: Size) -> None:
+    """Make routed parcels of one small instance each, for the targets that are down, in turn."""
+    spool = Spool(data / "spool")
+    spool.prepare()
+    for number in range(size.waiting):
+        target = _dead(number % (size.targets - 1))
+        known = {
+            "sop_class_uid": _CT,
+            "sop_instance_uid": f"1.2.826.0.1.3680043.10.1490.9.{number}",
+            "transfer_syntax_uid": _EXPLICIT,
+            "calling_ae_title": "CT1",
+            "called_ae_title": "CROSSDOCK",
+            "address": "10.0.0.7",
+        }
+        origin = Origin(
+            id=new_id(),
+            store_node="main",
+            calling_ae_title="CT1",
+            address="10.0.0.7",
+            study_instance_uid=f"1.2.826.0.1.3680043.10.1490.8.{number}",
+            series_instance_uid=f"1.2.826.0.1.3680043.10.1490.7.{number}",
+            received_at=time.time(),
+        )
+        opened, arrival = spool.open_parcel(origin), spool.arrival()
+        arrival.write([file_meta(**known), b"\x08\0\x60\0CS\x02\0CT"])
+        opened.add(arrival, 1)
+        opened.close(spool.parcels, (Instance(number=1, size=arrival.size, **known),))
+        stored = spool.find(origin.id)
+        assert stored is not None
+        stored.route(
+            [Routed(target=target, protocol="dicom", rules=("all",), revision=2, at=time.time())]
+        )
+
+
+def document(size: Size, port: int, folder: Path) -> dict[str, Any]:
+    """Return a configuration in which every target has a rule of its own."""
+    dead = [
+        {"name": _dead(number), "type": "dicom", "host": "127.0.0.1", "port": _CLOSED}
+        | {"called_ae_title": f"DEAD{number}"}
+        for number in range(size.targets - 1)
+    ]
+    live = {"name": _LIVE, "type": "folder", "path": str(folder), "complete_marker": False}
+    rules = [
+        {"name": f"to-{each['name']}", "targets": [each["name"]]}
+        | {"when": f'calling_ae_title == "{each["called_ae_title"]}"'}
+        for each in dead
+    ]
+    node = {"name": "main", "ae_title": "ANY-SCP", "port": port, "accept": "any"}
+    return {
+        "store_nodes": [node],
+        "targets": [*dead, live],
+        "rules": [*rules, {"name": "to-live", "targets": [_LIVE]}],
+    }
+
+
+def _dead(number: int) -> str:
+    return f"dead-{number}"
+
+
+def queued(gateway: Gateway, targets: Sequence[str], count: int) -> bool:
+    """Whether the queues of targets hold nearly all messages; a few are always in work."""
+    with connect(gateway.broker, name="scale") as bus:
+        return sum(bus.depth(deliveries(name)) for name in targets) >= 0.98 * count
+
+
+def series_of_their_own(files: Sequence[Path], directory: Path) -> list[Path]:
+    """Return copies of files, each of a series of its own, so that each becomes a parcel."""
+    made = []
+    for number, file in enumerate(files):
+        copy = directory / f"{number}.dcm"
+        content = file.read_bytes()
+        copy.write_bytes(_with_series(content, number))
+        made.append(copy)
+    return made
+
+
+def _with_series(content: bytes, number: int) -> bytes:
+    """Return a file whose SeriesInstanceUID (0020,000E), explicit little endian, ends otherwise."""
+    start = content.index(b"\x20\0\x0e\0UI") + 8
+    length = int.from_bytes(content[start - 2 : start], "little")
+    tail = f"{number:05}".encode()
+    end = start + length - 1  # a null byte may pad it
+    return content[: end - len(tail)] + tail + content[end:]
+
+
+def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[str]:
+    """Return the row of a size: one gateway from its start to its end."""
+    data, folder, port = home / "data", home / "folder", free_port()
+    folder.mkdir(parents=True)
+    fill(data, size)
+    gateway = Gateway(data, document(size, port, folder), broker)
+    targets = [_dead(number) for number in range(size.targets - 1)]
+    with gateway.running():
+        began = time.perf_counter()
+        wait_for(partial(queued, gateway, targets, size.waiting), _DEADLINE, "all are queued")
+        refilled = time.perf_counter() - began
+    with gateway.running() as ready:
+        services = gateway.services()
+        first = send(gateway, port, files[:1], folder)
+        restart = ready + first.seconds
+        work = send(gateway, port, files[1:], folder)
+        added = add_target(gateway, folder)
+        used = {name: each.cpu() for name, each in services.items()}
+        time.sleep(_IDLE_SECONDS)
+        idle = sum(each.cpu() - used[name] for name, each in services.items()) / _IDLE_SECONDS
+        peaks = {name: each.peak() / 1e6 for name, each in services.items()}
+    shutil.rmtree(home)
+    return [
+        f"{size.targets}",
+        f"{size.waiting}",
+        f"{refilled:.1f}",
+        f"{restart:.1f}",
+        f"{work.count / work.seconds:.0f}",
+        f"{1000 * work.cpu / work.count:.2f}",
+        f"{added:.2f}",
+        f"{100 * idle:.0f} %",
+        *(f"{peaks[name]:.0f}" for name in SERVICES),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a number of deliveries took: seconds, and CPU seconds of all services."""
+
+    count: int
+    seconds: float
+    cpu: float
+
+
+def send(gateway: Gateway, port: int, files: Sequence[Path], folder: Path) -> Work:
+    """Send files over one association, and wait until the target that is well has them."""
+    services = gateway.services().values()
+    wanted = _count(folder) + len(files)
+    used, began = sum(each.cpu() for each in services), time.perf_counter()
+    dcmsend()(port, files, 1)
+    wait_for(lambda: _count(folder) >= wanted, _DEADLINE, "all files in the folder")
+    seconds = time.perf_counter() - began
+    return Work(len(files), seconds, sum(each.cpu() for each in services) - used)
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for path in folder.rglob("*.dcm") if not path.name.startswith("."))
+
+
+def add_target(gateway: Gateway, folder: Path) -> float:
+    """Return the seconds until every service has a target that is added."""
+    began = time.perf_counter()
+    added = gateway.api("PUT", "/api/v1/targets/added", {"type": "folder", "path": str(folder)})
+    if added is None:
+        raise RuntimeError("the target was not added")
+    gateway.wait_ready()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure each number of waiting deliveries, and print a table."""
+    parser = options(__doc__)
+    parser.add_argument("--targets", type=int, default=1000)
+    parser.add_argument("--waiting", type=int, nargs="*", default=[1000, 10_000, 100_000])
+    parser.add_argument("--broker", default="", help="URL; the embedded broker if left out")
+    arguments = parser.parse_args()
+    with workplace(arguments) as home, ExitStack() as stack:
+        copies = home / "files"
+        copies.mkdir()
+        files = series_of_their_own(generate("B", arguments.data)[: _SENT + 1], copies)
+        columns = ["targets", "waiting", "refilled s", "restart s", "deliveries/s", "CPU ms each"]
+        columns += ["target added s", "idle CPU", *(f"{name} MB" for name in SERVICES)]
+        print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+        for waiting in arguments.waiting:
+            row = measure(home / str(waiting), Size(arguments.targets, waiting), files, arguments.broker)
+            print(f"| {' | '.join(row)} |", flush=True)
+        stack.close()
+
+
+if __name__ == "__main__":
+    main()
