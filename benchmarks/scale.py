@@ -2,43 +2,39 @@
 
 All targets but one are down, and all waiting deliveries are theirs. The gateway finds these in its
 spool with a broker that knows nothing of them, as after the loss of a broker, is stopped when
-all are queued, and started again. Then a study goes to the target that is well, a target is
-added, and the services are left to themselves for a while.
+all are queued, and started again. Then it is left to itself for a while, a study goes to the target
+that is well, and a target is added. CPU of deliveries is without what it takes when idle.
 """
 
-import json
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
-import yaml
 from datasets import generate
-from processes import Server, free_port, wait_for
+from gateways import SERVICES, Gateway, series_of_their_own
+from processes import free_port, wait_for
 from rounds import options, workplace
 from senders import dcmsend
 
-from crossdock.bus import connect
+from crossdock.bus import Bus, connect
 from crossdock.bus.topology import deliveries
 from crossdock.dicom.part10 import file_meta
 from crossdock.model import Instance, new_id
 from crossdock.spool import Origin, Routed, Spool
+from crossdock.telemetry import configure_logging
 
 
-SERVICES = ("receiver", "router", "dispatcher", "tester", "config-api")
 _DEADLINE = 900.0
 _IDLE_SECONDS = 30.0
 _SENT = 500
 _LIVE = "live"
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _EXPLICIT = "1.2.840.10008.1.2.1"
+_NEARLY = 0.98
 _CLOSED = 1  # a port where nobody listens
 
 
@@ -50,64 +46,12 @@ class Size:
     waiting: int
 
 
-class Gateway:
-    """A ``crossdock up`` that is asked about from outside."""
-
-    def __init__(self, data: Path, document: Mapping[str, Any], broker: str) -> None:
-        self.data = data
-        self.broker = broker or f"filesystem://{data / 'broker'}"
-        self._file = data.parent / "gateway.yaml"
-        self._file.write_text(yaml.safe_dump(dict(document)))
-
-    @contextmanager
-    def running(self) -> Iterator[float]:
-        """Run it; yields the seconds until it was ready with its configuration."""
-        for said in (self.data / "run").glob("*.json"):
-            said.unlink()
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "crossdock.cli.main", "up", "--data", self.data]
-        process = subprocess.Popen(
-            list(map(str, [*command, "--http", "127.0.0.1:0", "--config", self._file])),
-            env={
-                "PATH": "/usr/bin:/bin",
-                "CROSSDOCK_BROKER": self.broker,
-                "CROSSDOCK_LOG": "error",
-            },
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            wait_for(lambda: self.api("GET", "/api/v1/targets/live") is not None, 120, "its targets")
-            self.wait_ready()
-            yield time.perf_counter() - began
-        finally:
-            process.terminate()
-            process.wait(60)
-
-    def wait_ready(self) -> None:
-        """Wait until every service has the configuration in force."""
-        wait_for(lambda: self.api("GET", "/readyz") is not None, _DEADLINE, "ready")
-
-    def api(self, method: str, path: str, body: Any = None) -> httpx.Response | None:
-        """Return config-api's answer, None if that is no success."""
-        try:
-            address = json.loads((self.data / "run/config-api.json").read_text())["http"]
-            answer = httpx.request(method, f"http://{address}{path}", json=body, timeout=60.0)
-        except (OSError, httpx.TransportError):
-            return None
-        return answer if answer.is_success else None
-
-    def services(self) -> dict[str, Server]:
-        """Return the running services by name."""
-        said = {name: (self.data / f"run/{name}.json").read_text() for name in SERVICES}
-        return {name: Server(json.loads(text)["pid"], 0) for name, text in said.items()}
-
-
 def fill(data: Path, size: Size) -> None:
     """Make routed parcels of one small instance each, for the targets that are down, in turn."""
     spool = Spool(data / "spool")
     spool.prepare()
     for number in range(size.waiting):
-        target = _dead(number % (size.targets - 1))
+        target = _dead(size, number % (size.targets - 1))
         known = {
             "sop_class_uid": _CT,
             "sop_instance_uid": f"1.2.826.0.1.3680043.10.1490.9.{number}",
@@ -139,7 +83,7 @@ def fill(data: Path, size: Size) -> None:
 def document(size: Size, port: int, folder: Path) -> dict[str, Any]:
     """Return a configuration in which every target has a rule of its own."""
     dead = [
-        {"name": _dead(number), "type": "dicom", "host": "127.0.0.1", "port": _CLOSED}
+        {"name": _dead(size, number), "type": "dicom", "host": "127.0.0.1", "port": _CLOSED}
         | {"called_ae_title": f"DEAD{number}"}
         for number in range(size.targets - 1)
     ]
@@ -157,34 +101,13 @@ def document(size: Size, port: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _dead(number: int) -> str:
-    return f"dead-{number}"
+def _dead(size: Size, number: int) -> str:
+    return f"dead-{size.waiting}-{number}"  # a broker that is used again knows none of them
 
 
-def queued(gateway: Gateway, targets: Sequence[str], count: int) -> bool:
+def queued(bus: Bus, targets: Sequence[str], count: int) -> bool:
     """Whether the queues of targets hold nearly all messages; a few are always in work."""
-    with connect(gateway.broker, name="scale") as bus:
-        return sum(bus.depth(deliveries(name)) for name in targets) >= 0.98 * count
-
-
-def series_of_their_own(files: Sequence[Path], directory: Path) -> list[Path]:
-    """Return copies of files, each of a series of its own, so that each becomes a parcel."""
-    made = []
-    for number, file in enumerate(files):
-        copy = directory / f"{number}.dcm"
-        content = file.read_bytes()
-        copy.write_bytes(_with_series(content, number))
-        made.append(copy)
-    return made
-
-
-def _with_series(content: bytes, number: int) -> bytes:
-    """Return a file whose SeriesInstanceUID (0020,000E), explicit little endian, ends otherwise."""
-    start = content.index(b"\x20\0\x0e\0UI") + 8
-    length = int.from_bytes(content[start - 2 : start], "little")
-    tail = f"{number:05}".encode()
-    end = start + length - 1  # a null byte may pad it
-    return content[: end - len(tail)] + tail + content[end:]
+    return sum(bus.depth(deliveries(name)) for name in targets) >= _NEARLY * count
 
 
 def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[str]:
@@ -193,20 +116,21 @@ def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[
     folder.mkdir(parents=True)
     fill(data, size)
     gateway = Gateway(data, document(size, port, folder), broker)
-    targets = [_dead(number) for number in range(size.targets - 1)]
-    with gateway.running():
-        began = time.perf_counter()
-        wait_for(partial(queued, gateway, targets, size.waiting), _DEADLINE, "all are queued")
+    targets = [_dead(size, number) for number in range(size.targets - 1)]
+    began = time.perf_counter()
+    with gateway.running(), connect(gateway.broker, name="scale") as bus:
+        wait_for(partial(queued, bus, targets, size.waiting), _DEADLINE, "all are queued")
         refilled = time.perf_counter() - began
-    with gateway.running() as ready:
+    began = time.perf_counter()
+    with gateway.running():
         services = gateway.services()
-        first = send(gateway, port, files[:1], folder)
-        restart = ready + first.seconds
+        send(gateway, port, files[:1], folder)
+        restart = time.perf_counter() - began
+        used = sum(each.cpu() for each in services.values())
+        time.sleep(_IDLE_SECONDS)
+        idle = (sum(each.cpu() for each in services.values()) - used) / _IDLE_SECONDS
         work = send(gateway, port, files[1:], folder)
         added = add_target(gateway, folder)
-        used = {name: each.cpu() for name, each in services.items()}
-        time.sleep(_IDLE_SECONDS)
-        idle = sum(each.cpu() - used[name] for name, each in services.items()) / _IDLE_SECONDS
         peaks = {name: each.peak() / 1e6 for name, each in services.items()}
     shutil.rmtree(home)
     return [
@@ -215,7 +139,7 @@ def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[
         f"{refilled:.1f}",
         f"{restart:.1f}",
         f"{work.count / work.seconds:.0f}",
-        f"{1000 * work.cpu / work.count:.2f}",
+        f"{1000 * (work.cpu - idle * work.seconds) / work.count:.2f}",
         f"{added:.2f}",
         f"{100 * idle:.0f} %",
         *(f"{peaks[name]:.0f}" for name in SERVICES),
@@ -263,7 +187,8 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--broker", default="", help="URL; the embedded broker if left out")
     arguments = parser.parse_args()
-    with workplace(arguments) as home, ExitStack() as stack:
+    configure_logging("error", "scale")
+    with workplace(arguments) as home:
         copies = home / "files"
         copies.mkdir()
         files = series_of_their_own(generate("B", arguments.data)[: _SENT + 1], copies)
@@ -271,9 +196,9 @@ def main() -> None:
         columns += ["target added s", "idle CPU", *(f"{name} MB" for name in SERVICES)]
         print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for waiting in arguments.waiting:
-            row = measure(home / str(waiting), Size(arguments.targets, waiting), files, arguments.broker)
+            size = Size(arguments.targets, waiting)
+            row = measure(home / str(waiting), size, files, arguments.broker)
             print(f"| {' | '.join(row)} |", flush=True)
-        stack.close()
 
 
 if __name__ == "__main__":

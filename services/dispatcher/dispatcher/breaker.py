@@ -61,6 +61,11 @@ class Breaker:
         """Forget that a target failed; return whether it had."""
         return self._pauses.pop(target, None) is not None
 
+    def is_paused(self, target: str, now: float) -> bool:
+        """Whether a target is to be left alone now."""
+        pause = self._pauses.get(target)
+        return pause is not None and pause.until > now
+
     def paused(self, now: float) -> dict[str, Pause]:
         """Return the targets to leave alone now, and until when and why."""
         return {target: each for target, each in self._pauses.items() if each.until > now}

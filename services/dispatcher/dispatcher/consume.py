@@ -40,6 +40,7 @@ class Report(Protocol):
 Handle = Callable[[Adapters, Message, Report], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
+_LOOK_SECONDS = 0.05  # whether a target that failed is consumed no longer
 
 
 @dataclass(slots=True)
@@ -48,10 +49,12 @@ class _Consumed:
 
     adapters: Adapters
     subscription: Subscription
+    closed: threading.Event
 
     def close(self) -> None:
         """Take no further delivery, and keep no connection; those in work go on to their ends."""
         self.subscription.close(timeout=0.0)
+        self.closed.set()
         self.adapters.close()
 
 
@@ -174,15 +177,33 @@ class Consumers:
 
     def _consume(self, target: Target) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
-        adapters = Adapters(target)
+        adapters, closed = Adapters(target), threading.Event()
         subscription = self._bus.consume(
-            deliveries(target.name), partial(self._deal, adapters), prefetch=target.concurrency
+            deliveries(target.name),
+            lambda message: self._deal(adapters, closed, message),
+            prefetch=target.concurrency,
         )
-        return _Consumed(adapters, subscription)
+        return _Consumed(adapters, subscription, closed)
 
-    def _deal(self, adapters: Adapters, message: Message) -> None:
-        """Have a delivery attempted, unless its target failed while the message was on its way."""
+    def _deal(self, adapters: Adapters, closed: threading.Event, message: Message) -> None:
+        """Have a delivery attempted, unless its target failed while the message was on its way.
+
+        What goes back to the queue of a target that is left alone must not come from there at once.
+        """
         name = adapters.target.name
-        if name in self._paused(time.monotonic()):
-            raise Retry(self._policy.back)
+        try:
+            self._unless_paused(adapters, message)
+        except Retry:
+            while self._is_paused(name) and not closed.wait(_LOOK_SECONDS):
+                pass
+            raise
+
+    def _unless_paused(self, adapters: Adapters, message: Message) -> None:
+        name = adapters.target.name
+        if self._is_paused(name):
+            raise Retry
         self._handle(adapters, message, partial(self.report, name))
+
+    def _is_paused(self, name: str) -> bool:
+        with self._lock:
+            return self._breaker.is_paused(name, time.monotonic())

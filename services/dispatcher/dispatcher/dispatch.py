@@ -160,7 +160,7 @@ class Dispatch:
             case WithTarget(when):
                 self._note(claim, failure, 0.0, counts=False)
                 self._postpone(stored, claim, failure, started, when)
-                raise Retry(self._policy.back)
+                raise Retry
             case Hold(reason):
                 self._publish_attempt(stored, claim, failure, started, None)
                 self._note(claim, failure, 0.0, counts=True)

@@ -71,7 +71,6 @@ class RetryPolicy:
         longest_asked: the longest that a peer can ask us to wait.
         jitter: the share by which a delay may be longer or shorter.
         pause: the longest that a target is left alone that nobody must mend.
-        back: after which a message goes back to the queue of a target that is left alone.
         spool: after the spool itself failed.
     """
 
@@ -82,7 +81,6 @@ class RetryPolicy:
     longest_asked: float = 3600.0
     jitter: float = 0.2
     pause: float = 60.0
-    back: float = 1.0
     spool: float = 30.0
 
     def scaled(self, factor: float) -> "RetryPolicy":
@@ -95,7 +93,6 @@ class RetryPolicy:
             longest_asked=self.longest_asked * factor,
             jitter=self.jitter,
             pause=self.pause * factor,
-            back=self.back * min(1.0, factor),
             spool=self.spool * factor,
         )
 

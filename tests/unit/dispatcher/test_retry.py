@@ -95,9 +95,8 @@ def test_a_retry_is_always_later_and_within_the_limits(
     chance: float, setbacks: int, attempts: int, kind: ErrorKind, temporary: bool
 ) -> None:
     failure = Failure(kind, "why", temporary)
-    decision = decide(
-        record(attempts=attempts, setbacks=setbacks), failure, None, POLICY, NOW, chance
-    )
+    known = record(attempts=attempts, setbacks=setbacks)
+    decision = decide(known, failure, POLICY, pause=None, now=NOW, chance=chance)
     if isinstance(decision, Hold):
         assert failure.counts
         assert attempts >= 4
