@@ -52,8 +52,12 @@ class Reconciler:
         self._spool.sweep_retired(self._keep_seconds, now)
 
     def _recover_open(self) -> None:
-        for parcel in self._spool.recover():
-            log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
+        try:
+            for parcel in self._spool.recover():
+                log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
+                publish(self._bus, parcel_received(parcel))  # nobody else knows of it
+        except OSError as error:
+            log.error("parcels.not_recovered", reason=f"{error.filename}: {error.strerror}")
 
     def _unheard(
         self, before: float, now: float
@@ -67,6 +71,8 @@ class Reconciler:
                 continue  # somebody else moved it on
             except SpoolError as error:
                 log.error("spool.damaged", parcel=stored.id, reason=str(error))
+            except OSError as error:
+                log.error("spool.failed", parcel=stored.id, reason=error.strerror)
         return received, due
 
     def _look_at(
