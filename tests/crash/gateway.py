@@ -23,6 +23,7 @@ from waiting import until
 SERVICES = ("config-api", "receiver", "router", "dispatcher")
 _WORK_QUEUES = ("parcels", "ledger", "deliveries.")
 _GROWN_UP_SECONDS = 3.0
+_LOOK_SECONDS = 0.1  # at what costs a service something
 
 
 class Broker:
@@ -83,7 +84,7 @@ class Gateway:
         """Start all services, configure them, and wait until they are ready."""
         for name in SERVICES:
             self.start(name)
-        until(lambda: self._answers("/healthz"), 40, "config-api answers")
+        until(lambda: self._answers("/healthz"), 40, "config-api answers", step=_LOOK_SECONDS)
         self.configure(self.document)
         self.wait_ready()
 
@@ -169,7 +170,7 @@ class Gateway:
     def configure(self, document: dict[str, Any]) -> None:
         """Put a configuration in force, however often it takes; doing it twice changes nothing."""
         self.document = document
-        until(self._put, 60, "the configuration is changed")
+        until(self._put, 60, "the configuration is changed", step=_LOOK_SECONDS)
 
     def _put(self) -> bool:
         try:
@@ -182,7 +183,7 @@ class Gateway:
 
     def wait_ready(self) -> None:
         """Wait until every service says that it is ready, by the configuration in force."""
-        until(lambda: self._answers("/readyz"), 60, "ready")
+        until(lambda: self._answers("/readyz"), 60, "ready", step=_LOOK_SECONDS)
 
     def ledger(self, kind: str, **query: str) -> list[dict[str, Any]]:
         """Return the deliveries or parcels of the ledger; none while config-api is away."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from crash.study import WANTED, Study
+from crossdock.protocols.placing import COMPLETE
 from servers.keeper import Keeper, Kept
 from studies import dataset_bytes
 
@@ -64,4 +65,4 @@ class Targets:
 
     def _files(self, study: Study) -> list[Path]:
         """Return the files of a study, half-written ones included."""
-        return [path for path in (self._folder / study.uid).glob("*") if path.is_file()]
+        return [path for path in (self._folder / study.uid).glob("*") if path.name != COMPLETE]

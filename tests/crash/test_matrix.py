@@ -32,7 +32,7 @@ def test_what_got_a_success_arrives_once_whoever_is_killed(
         until(lambda: not any(thread.is_alive() for thread in threads), 60, "all is sent")
         until(lambda: house.settled(study), 60, "all has arrived")
         if not (case.victim == "broker" and gateway.broker.forgets):
-            until(lambda: house.recorded(study), 30, "the ledger says so")
+            until(lambda: house.recorded(study), 30, "the ledger says so", step=0.1)
     finally:
         for sender in senders:
             sender.stop()
