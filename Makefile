@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz bench lint format servers lock clean
+.PHONY: help run test crash fuzz bench lint format servers lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -17,6 +17,9 @@ run: $(VENV)/.installed ## Run the gateway with its demo, in ./data.
 
 test: servers $(VENV)/.installed-dev ## Install what the tests need and run them all.
 	$(BIN)/python -m pytest
+
+crash: servers $(VENV)/.installed-dev ## Kill every service at every step, and prove that nothing is lost.
+	$(BIN)/python -m pytest tests/crash
 
 fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, for ten minutes at most.
 	cd tests && ../$(BIN)/python -m fuzz

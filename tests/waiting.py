@@ -8,8 +8,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
-    """Return the first truthy answer of ``condition``; fail after ``timeout`` seconds."""
+def until(
+    condition: Callable[[], T], timeout: float = 20.0, what: str = "", *, step: float = 0.01
+) -> T:
+    """Return the first truthy answer of ``condition``; fail after ``timeout`` seconds.
+
+    ``step`` seconds lie between two looks: more where a look costs those whom one waits for.
+    """
     deadline = time.monotonic() + timeout
     while True:
         answer = condition()
@@ -17,4 +22,4 @@ def until(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> 
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what or condition}; last {answer!r}")
-        time.sleep(0.01)  # the poll's own step, bounded by the deadline above
+        time.sleep(step)  # the poll's own step, bounded by the deadline above

@@ -19,6 +19,7 @@ from crossdock.bus import Bus
 from crossdock.bus.topology import publish
 from crossdock.config.snapshot import Gateway, parse_gateway, usable_gateway
 from crossdock.errors import BusError, CrossdockError
+from crossdock.faults import reached
 from crossdock.messages import ConfigChanged
 from crossdock.model import DeliveryState
 
@@ -135,7 +136,9 @@ class Configuration:
             except IntegrityError:
                 continue  # somebody else took the number in between
             if changed.changes and not wish.dry_run:
+                reached("config-api.revision_written")
                 self._announce(changed)
+                reached("config-api.change_published")
             return changed
         raise Conflict("others keep changing the configuration at the same time; try again")
 

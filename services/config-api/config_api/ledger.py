@@ -16,6 +16,7 @@ from config_api.database import Database, DatabaseUnavailable
 from config_api.sql import insert_once, storable
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.bus import Retry
+from crossdock.faults import reached
 from crossdock.messages import (
     CheckFinished,
     DeliveryAttempted,
@@ -49,10 +50,12 @@ class Ledger:
         Raises:
             Retry: the database is away, so that the broker keeps the event.
         """
+        reached("config-api.event_consumed")
         try:
             self.record(event)
         except DatabaseUnavailable as error:
             raise Retry(_AGAIN_SECONDS) from error
+        reached("config-api.event_recorded")
         self._events.labels(event.type).inc()
 
     def record(self, event: Message) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.faults import reached
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Adapter, Outgoing
 from crossdock.protocols.failures import fault
@@ -86,7 +87,9 @@ def _attempt(
     missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
     for outcome in _outcomes(adapter, claim, missing):
+        reached("dispatcher.response_received")
         claim.note(outcome=outcome.model_dump(mode="json"))
+        reached("dispatcher.outcome_noted")
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
         if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
@@ -155,6 +158,7 @@ def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
                 return
             claim.note(once="begun")
             claim.sync()
+            reached("dispatcher.script_begun")
             remark = _done(action)
     claim.note(once="ended", remark=remark)
 

@@ -13,6 +13,7 @@ import structlog
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
 from crossdock.errors import BusError, SpoolError
+from crossdock.faults import reached
 from crossdock.messages import DeliveryRouted, Message
 from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
@@ -51,6 +52,7 @@ class Dispatch:
         if not isinstance(message, DeliveryRouted):
             log.error("message.unexpected", type=message.type)
             return
+        reached("dispatcher.delivery_consumed")
         stored = self._spool.find(message.parcel)
         if stored is None:
             log.debug("delivery.stale", delivery=message.delivery)
@@ -116,6 +118,7 @@ class Dispatch:
         ]
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
+            reached("dispatcher.try_noted")
         failure = deliver(adapters, claim, routed, self._stopping)
         of_target = None if failure is not None and failure.counts else failure
         pause = report(of_target, again=claim.record.setbacks > 0)
@@ -130,9 +133,13 @@ class Dispatch:
         now = time.time()
         parcel, record = stored.parcel, claim.record
         publish(self._bus, attempted(parcel, record, started, now))
+        reached("dispatcher.attempt_published")
         publish(self._bus, finished(parcel, record, DeliveryState.DELIVERED, now))
+        reached("dispatcher.end_published")
         stored.conclude(claim, DeliveryState.DELIVERED)
+        reached("dispatcher.concluded")
         stored.retire(self._spool.retired)
+        reached("dispatcher.retired")
         log.info(
             "delivery.delivered",
             delivery=delivery_id(parcel.id, record.routed.target),

@@ -10,6 +10,7 @@ import structlog
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
 from crossdock.errors import BusError
+from crossdock.faults import reached
 from crossdock.messages import ParcelReceived
 from crossdock.service import Service
 from crossdock.settings import Settings
@@ -52,6 +53,7 @@ class Announcer:
         while (received := self._parcels.get()) is not None:
             try:
                 publish(self._bus, received)
+                reached("receiver.parcel_published")
             except BusError as error:
                 # It is safe in the spool, and the reconciler announces it again.
                 log.warning("parcel.not_announced", parcel=received.parcel, reason=str(error))

@@ -15,6 +15,7 @@ import structlog
 
 from crossdock.config import StoreNode
 from crossdock.dicom.storage_scp import Caller
+from crossdock.faults import reached
 from crossdock.model import Instance, Parcel, new_id
 from crossdock.spool import Arrival, OpenParcel, Origin, Spool
 
@@ -228,6 +229,7 @@ class Parcels:
                 return
             in_order = tuple(placed.instance() for placed in sorted(growing.instances))
             parcel = growing.parcel.close(self._spool.parcels, in_order)
+            reached("receiver.parcel_closed")
         except OSError as error:
             # Left open, it is closed by the reconciler once the disk takes writes again.
             log.error("parcel.not_closed", parcel=growing.parcel.origin.id, reason=error.strerror)

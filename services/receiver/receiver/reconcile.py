@@ -68,8 +68,12 @@ class Reconciler:
         self._spool.sweep_retired(self._keep_seconds, now)
 
     def _recover_open(self) -> None:
-        for parcel in self._spool.recover():
-            log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
+        try:
+            for parcel in self._spool.recover():
+                log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
+                publish(self._bus, parcel_received(parcel))  # nobody else knows of it
+        except OSError as error:
+            log.error("parcels.not_recovered", reason=f"{error.filename}: {error.strerror}")
 
     def _unheard(
         self, before: float, now: float
@@ -142,13 +146,15 @@ class Reconciler:
 
 @contextmanager
 def _others_go_on(stored: StoredParcel) -> Iterator[None]:
-    """Have the others go on where a parcel is damaged, or was moved on by somebody else."""
+    """Have the others go on where a parcel fails, is damaged, or was moved on by somebody else."""
     try:
         yield
     except FileNotFoundError:
         return
     except SpoolError as error:
         log.error("spool.damaged", parcel=stored.id, reason=str(error))
+    except OSError as error:
+        log.error("spool.failed", parcel=stored.id, reason=error.strerror)
 
 
 class ReconcilerThread:

@@ -9,6 +9,7 @@ from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
 from crossdock.config import Gateway
 from crossdock.dicom.header import read_keywords
+from crossdock.faults import reached
 from crossdock.messages import DeliveryFinished, Message, ParcelReceived, ParcelRouted
 from crossdock.model import DeliveryState, Parcel, delivery_id
 from crossdock.spool import Routed, Spool, StoredParcel
@@ -45,6 +46,7 @@ class Router:
         """
         if not isinstance(message, ParcelReceived):
             return
+        reached("router.parcel_consumed")
         rules = self._rules
         if rules is None:
             raise Retry(1.0)
@@ -67,6 +69,7 @@ class Router:
             except FileNotFoundError:
                 continue  # delivered in the meantime
             publish(self._bus, stored.delivery_routed(record.routed))
+            reached("router.delivery_published")
             if target not in self._protocols:
                 self._hold_delivery(stored, target)
 
@@ -91,7 +94,9 @@ class Router:
                 at=time.time(),
             ),
         )
+        reached("router.event_published")
         stored.route(self._markers(parcel, routing))
+        reached("router.marker_written")
         ROUTED.labels("routed").inc()
         log.info("parcel.routed", parcel=parcel.id, targets=list(routing.wanted))
 
@@ -123,6 +128,7 @@ class Router:
 
     def _hold_part(self, stored: StoredParcel, routing: Routing, reason: str) -> None:
         part = self._spool.hold_part(stored, set(routing.unwanted), reason)
+        reached("router.part_held")
         publish(self._bus, parcel_held(part.parcel, reason, split_from=stored.id))
         ROUTED.labels("part_held").inc()
         log.warning("parcel.part_held", parcel=part.id, instances=len(routing.unwanted))

@@ -12,6 +12,7 @@ from crossdock.dicom.part10 import file_meta
 from crossdock.dicom.status import Status
 from crossdock.dicom.storage_scp import Caller, Rejection
 from crossdock.errors import SpoolError
+from crossdock.faults import reached
 from crossdock.spool import Arrival, Room, Spool
 from receiver.admission import Admission
 from receiver.parcels import Parcels, Received
@@ -108,6 +109,7 @@ class NodeHandler:
         node = self.node
         try:
             self._parcels.place(node, caller, arrival, received)
+            reached("receiver.name_synced")
         except OSError as error:
             arrival.discard()
             _received(node.name, Status.OUT_OF_RESOURCES).inc()
@@ -152,7 +154,9 @@ class InstanceWriter:
         Raises:
             OSError: the disk is full or read-only.
         """
+        reached("receiver.pdu_received")
         self._arrival.write(chunks)
+        reached("receiver.part_written")
         if self._found is None:  # mostly enough, and looked at while the rest is still on its way
             self._found = self._scan(chunks[0][:_SCAN_BYTES])
 

@@ -1,6 +1,9 @@
 """Which queue or topic each message travels by. The only place that knows queue names."""
 
+from typing import Final
+
 from crossdock.bus.base import Bus
+from crossdock.faults import Point
 from crossdock.messages import (
     CheckFinished,
     ConfigChanged,
@@ -26,6 +29,18 @@ CONFIG_CHANGED = "config.changed"  # topic, to all
 CHECK_FINISHED = "check.finished"  # topic, to the testers
 TARGET_CHANGED = "target.changed"  # topic, to whoever waits for a target
 RETRY = "delivery.retry"  # topic, delivery.retry.requested, to the dispatchers
+
+
+_ACKNOWLEDGED: Final[dict[str, Point]] = {
+    PARCELS: "router.acknowledged",
+    "deliveries": "dispatcher.acknowledged",
+    LEDGER: "config-api.acknowledged",
+}
+
+
+def acknowledged(queue: str) -> Point | None:
+    """Return the fault point at which the service that consumes a queue has dealt with a message."""
+    return _ACKNOWLEDGED.get(queue.partition(".")[0])
 
 
 def deliveries(target: str) -> str:

@@ -14,8 +14,10 @@ import structlog
 
 from crossdock.bus.base import Subscription
 from crossdock.bus.letter import Letter
+from crossdock.bus.topology import acknowledged
 from crossdock.bus.verdict import Again, Dead, Done, Judge, kind
 from crossdock.errors import BusError
+from crossdock.faults import reached
 from crossdock.telemetry import raised_at
 
 
@@ -126,6 +128,8 @@ class Workers(Subscription):
         match verdict:
             case Done():
                 taken.done()
+                if (point := acknowledged(self._name)) is not None:
+                    reached(point)
             case Again(delay, failed):
                 taken.again(replace(letter, failures=letter.failures + failed), delay)
             case Dead(reason):

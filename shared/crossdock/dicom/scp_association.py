@@ -24,6 +24,7 @@ from crossdock.dicom.status import Status, is_warning
 from crossdock.dicom.storage_handler import Caller, InstanceWriter, StorageHandler, guarded
 from crossdock.dicom.tls import ContextSource
 from crossdock.errors import DicomError
+from crossdock.faults import reached
 from crossdock.model import new_id
 
 
@@ -245,6 +246,7 @@ class ScpAssociation:
                 reception, status = self._reception, self._reception.finish()
                 self._reception = None
                 self._answer(reception.context_id, reception.command, status)
+                reached("receiver.answered")
             return
         command = self._command.add(fragment)
         if command is not None:

@@ -34,6 +34,7 @@ from crossdock.dicom.sending import DatasetSender
 from crossdock.dicom.tls import PeerCertificate
 from crossdock.dicom.uids import VERIFICATION
 from crossdock.errors import CrossdockError, SpoolError
+from crossdock.faults import reached
 
 
 _log = structlog.get_logger(__name__)
@@ -208,6 +209,7 @@ class StorageScu:
                 if len(waiting) >= self._window:
                     yield self._answer_to(waiting.popleft(), self._dimse_timeout)
                 waiting.append(self._offer(path, meta, None))
+                reached("dispatcher.instance_sent")
         except (AssociationAborted, PeerTimeout, ProtocolError):
             yield from self._last_answers(waiting)
             raise

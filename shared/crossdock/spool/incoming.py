@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from crossdock.faults import reached
+
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
@@ -54,6 +56,7 @@ class Arrival:
             self.write(())
         if sync:
             os.fdatasync(self._descriptor)
+            reached("receiver.synced")
         self._close()
         os.rename(self._path, destination)  # noqa: PTH104 — for a Path costs more than the call
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crossdock.dicom.part10 import FileMeta, read_file_meta
 from crossdock.errors import DicomError
+from crossdock.faults import reached
 from crossdock.model import Frozen, Instance, Parcel, new_id
 from crossdock.spool.durable import SharedSync, move, sync_directory, try_lock, write_file
 from crossdock.spool.incoming import Arrival
@@ -80,6 +81,7 @@ class OpenParcel:
         """
         name = f"{self._folder}{number}.dcm"
         arrival.place(name, sync=sync)
+        reached("receiver.renamed")
         if sync:
             try:
                 self._names.sync()

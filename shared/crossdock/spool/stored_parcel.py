@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +87,8 @@ class StoredParcel:
             if self.routed:
                 return
             made = self.path / f".{PENDING}"
-            made.mkdir(exist_ok=True)
+            shutil.rmtree(made, ignore_errors=True)  # a router may have died in the middle of it
+            made.mkdir()
             for routed in deliveries:
                 write_file(made / routed.target, first_line(routed))
             move(made, self.path / PENDING)

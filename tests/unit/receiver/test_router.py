@@ -233,6 +233,34 @@ def test_a_damaged_parcel_is_left_alone_and_the_others_go_on(bench: Bench) -> No
     assert damaged.path.exists()
 
 
+def test_a_parcel_whose_directory_fails_is_left_alone_and_the_others_go_on(bench: Bench) -> None:
+    bench.configure({"targets": ["a"]})
+    failing, sound = bench.parcel(), bench.parcel()
+    bench.route(failing)
+    claim = failing.claim("a")
+    assert claim is not None
+    failing.conclude(claim, DeliveryState.DELIVERED)
+    (failing.path / "pending" / ".left").touch()
+    bench.taken(PARCELS)
+    bench.reconciler.run(grace=0.0)
+    (message,) = bench.taken(PARCELS)
+    assert isinstance(message, ParcelReceived)
+    assert message.parcel == sound.id
+
+
+def test_what_a_router_left_that_died_while_it_wrote_markers_is_no_marker(bench: Bench) -> None:
+    stored = bench.parcel()
+    (stored.path / ".pending").mkdir()
+    (stored.path / ".pending" / ".a.4711").write_text("{")
+    (stored.path / ".pending" / "b").write_text("{")
+    bench.configure({"targets": ["a"]})
+    bench.route(stored)
+    claim = stored.claim("a")
+    assert claim is not None
+    stored.conclude(claim, DeliveryState.DELIVERED)
+    assert stored.retire(bench.spool.retired)
+
+
 def test_a_delivery_that_is_not_held_is_not_made_up_by_giving_it_up(bench: Bench) -> None:
     bench.configure({"targets": ["a", "b"]})
     stored = bench.parcel()
