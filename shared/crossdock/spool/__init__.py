@@ -17,8 +17,10 @@ from crossdock.spool.incoming import Arrival
 from crossdock.spool.marker import TARGET_WELL, Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
 from crossdock.spool.room import Room
+from crossdock.spool.soundness import Problem
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
+from crossdock.spool.verify import Verified, places, verify
 
 
 __all__ = [
@@ -28,8 +30,12 @@ __all__ = [
     "DeliveryRecord",
     "OpenParcel",
     "Origin",
+    "Problem",
     "Room",
     "Routed",
     "Spool",
     "StoredParcel",
+    "Verified",
+    "places",
+    "verify",
 ]
