@@ -3,7 +3,7 @@
 A message may be lost with its broker, a process may die between a rename and a message. So at start
 and every few seconds: parcels that no living receiver owns are closed, closed parcels without
 markers are announced again, due deliveries that nobody works at are scheduled again, finished
-parcels are retired, and retired ones deleted when their time has come.
+parcels are retired.
 
 What is already queued is not queued again: where a queue is at least as long as what could be
 missing from it, nothing is. Where it is not, all of it is sent once more, because a message without
@@ -31,12 +31,11 @@ _GRACE_SECONDS = 3.0  # what happened just now is still on its way
 
 
 class Reconciler:
-    """Reconciles one spool with the queues; ``keep_seconds`` is how long retired parcels stay."""
+    """Reconciles one spool with the queues."""
 
-    def __init__(self, spool: Spool, bus: Bus, keep_seconds: float) -> None:
+    def __init__(self, spool: Spool, bus: Bus) -> None:
         self._spool = spool
         self._bus = bus
-        self._keep_seconds = keep_seconds
 
     def run(self, grace: float = _GRACE_SECONDS) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
@@ -49,7 +48,6 @@ class Reconciler:
         self._announce(received)
         self._schedule(due)
         self._spool.sweep_incoming(now)
-        self._spool.sweep_retired(self._keep_seconds, now)
 
     def _recover_open(self) -> None:
         for parcel in self._spool.recover():

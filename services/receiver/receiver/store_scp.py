@@ -12,7 +12,8 @@ from crossdock.dicom.part10 import file_meta
 from crossdock.dicom.status import Status
 from crossdock.dicom.storage_scp import Caller, Rejection
 from crossdock.errors import SpoolError
-from crossdock.spool import Arrival, Room, Spool
+from crossdock.spool import Arrival, Spool
+from crossdock.spool.room import Room
 from receiver.admission import Admission
 from receiver.parcels import Parcels, Received
 

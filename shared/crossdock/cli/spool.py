@@ -20,6 +20,7 @@ from crossdock.settings import Settings
 from crossdock.spool import Problem, Spool, StoredParcel, Verified, places, verify
 from crossdock.telemetry import configure_logging
 from receiver.reconcile import Reconciler
+from receiver.retention import Retention
 
 
 app = typer.Typer(help="Look into the spool of this machine.", no_args_is_help=True)
@@ -92,10 +93,11 @@ def _totals(spool: Spool, rows: list[tuple[str, ...]], *, with_retired: bool) ->
 
 def _room(settings: Settings) -> str:
     usage = shutil.disk_usage(settings.spool)
-    reserve = settings.spool_reserve.of(usage.total)
+    marks = settings.marks(usage.total)
     return (
-        f"free: {usage.free / 1e6:.1f} MB of {usage.total / 1e6:.1f} MB; "
-        f"senders are refused below {reserve / 1e6:.1f} MB"
+        f"free: {usage.free / 1e6:.1f} MB of {usage.total / 1e6:.1f} MB; retired parcels are "
+        f"deleted early below {marks.low_water / 1e6:.1f} MB (low-water mark), and senders "
+        f"refused below {marks.high_water / 1e6:.1f} MB (high-water mark)"
     )
 
 
@@ -168,13 +170,17 @@ def _show(found: list[Verified], problems: list[Problem], *, judged: bool) -> No
 
 @app.command()
 def reconcile() -> None:
-    """Schedule again what waits in the spool and is in no queue; the router does so by itself."""
+    """Schedule again what waits in the spool and is in no queue; the router does so by itself.
+
+    Retired parcels that are not to be kept any longer are deleted, as the router does, too.
+    """
     settings = settings_or_exit()
     spool = Spool(settings.spool)
     configure_logging(settings.log_level, "spool")
     try:
         with connect(settings.broker, name="spool") as bus:
-            Reconciler(spool, bus, settings.retention_seconds).run(grace=0.0)
+            Reconciler(spool, bus).run(grace=0.0)
+        Retention(spool, settings).run()
     except (BusError, OSError) as error:
         typer.echo(f"crossdock: {error}", err=True)
         raise typer.Exit(1) from None

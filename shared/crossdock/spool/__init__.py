@@ -10,13 +10,12 @@ that it happened or did not, whatever dies in the middle::
     parcels/<parcel>/held/<target>    a delivery that needs a person
     parcels/<parcel>/done/<target>    a delivery that is final
     held/<parcel>/                    nobody wanted it; never deleted by itself
-    retired/<parcel>/                 all deliveries final; deleted when its time has come
+    retired/<parcel>/                 all deliveries final; kept for a time while there is room
 """
 
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.marker import TARGET_WELL, Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
-from crossdock.spool.room import Room
 from crossdock.spool.soundness import Problem
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
@@ -31,7 +30,6 @@ __all__ = [
     "OpenParcel",
     "Origin",
     "Problem",
-    "Room",
     "Routed",
     "Spool",
     "StoredParcel",

@@ -268,4 +268,4 @@ def test_the_list_ends_with_totals_and_the_room_that_is_left(spool: Spool, tmp_p
     assert said.returncode == 0, said.stderr
     assert "received: parcels 1, instances 3" in said.stdout
     assert "held: parcels 1, instances 2" in said.stdout
-    assert "senders are refused below" in said.stdout
+    assert "high-water mark" in said.stdout
