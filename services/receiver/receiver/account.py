@@ -9,10 +9,12 @@ from pathlib import Path
 
 
 _SETTLED_SECONDS = 2.0  # a younger change may be followed by another of the same time
+_LISTING_SHARE = 0.05  # of the time: a full spool that changes all the time is listed less often
+_QUICK_SECONDS = 0.01
 
 
 class Account:
-    """Kept up to date by ``refresh``: names are listed only where something changed.
+    """Kept up to date by ``refresh``: names are listed only when something changed.
 
     Each parcel is weighed once, by its description. Until all are, ``size`` is what is known.
     """
@@ -25,6 +27,7 @@ class Account:
         self._unweighed: deque[str] = deque()
         self._changed = 0
         self._settled = False
+        self._rested = 0.0
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -41,10 +44,13 @@ class Account:
             OSError: the directory cannot be listed.
         """
         changed = self._directory.stat().st_mtime_ns
-        if changed != self._changed or not self._settled:
+        begun = time.monotonic()
+        if (changed != self._changed or not self._settled) and begun >= self._rested:
             self._changed = changed
             self._settled = time.time() - changed / 1e9 > _SETTLED_SECONDS
             self._list()
+            took = time.monotonic() - begun
+            self._rested = begun + (took / _LISTING_SHARE if took > _QUICK_SECONDS else 0.0)
         until = time.monotonic() + seconds
         while self._unweighed and time.monotonic() < until:
             self.weigh(self._unweighed.popleft())
