@@ -5,6 +5,7 @@ No setting is without a default on one machine.
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ DEFAULT_DATA = "data"
 DEFAULT_HTTP = "127.0.0.1:8080"
 MOST_WORKERS = 64
 _DEFAULT_WORKERS = 4  # at most: more would outrun most disks
+
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKMGT])(i?)B|B)?")
+RELIEF = 1.1
+"""With this much of its reserve free, a spool that was full takes in again: no flapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,22 @@ class Reserve:
         return int(min(self.bytes, self.share * total))
 
 
+_LOW_WATER = Reserve(bytes=2_000_000_000, share=0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Free bytes of the spool's file system below which something is done about it.
+
+    Attributes:
+        low_water: delivered parcels are deleted before their time.
+        high_water: senders are refused for the moment.
+    """
+
+    low_water: int
+    high_water: int
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says.
@@ -40,8 +62,13 @@ class Settings:
         log_level: ``debug``, ``info``, ``warning`` or ``error`` (``CROSSDOCK_LOG``).
         retention_seconds: how long a parcel is kept when all its deliveries are final
             (``CROSSDOCK_RETENTION_HOURS``, 24 by default).
-        spool_reserve: what is to stay free where the spool is (``CROSSDOCK_SPOOL_RESERVE``: bytes,
-            or a share such as ``10%``; the smaller of 5 % and 1 GB by default).
+        retention_bytes: how much such parcels may take together (``CROSSDOCK_RETENTION_BYTES``,
+            such as ``20GB``; infinite by default).
+        spool_reserve: the high-water mark: what is to stay free where the spool is
+            (``CROSSDOCK_SPOOL_RESERVE``: bytes, such as ``5GB``, or a share such as ``10%``; the
+            smaller of 5 % and 1 GB by default).
+        spool_low_water: the low-water mark: below this such parcels are deleted before their time
+            (``CROSSDOCK_SPOOL_LOW_WATER``, as above; the smaller of 10 % and 2 GB by default).
         receiver_workers: processes that receive side by side (``CROSSDOCK_RECEIVER_WORKERS``; as
             many as there are cores to use by default, but no more than 4).
         api_token: what API callers must present (``CROSSDOCK_API_TOKEN``), None if unset.
@@ -57,11 +84,21 @@ class Settings:
     api_token: str | None
     spool_reserve: Reserve = Reserve()
     receiver_workers: int = 1
+    retention_bytes: float = math.inf
+    spool_low_water: Reserve = _LOW_WATER
 
     @property
     def spool(self) -> Path:
         """The spool's directory, shared by receiver, router and dispatchers."""
         return self.data / "spool"
+
+    def marks(self, total: int) -> Marks:
+        """Return the marks of a spool on a file system of ``total`` bytes.
+
+        The low-water mark is never so low that senders would go on being refused at it.
+        """
+        reserve = self.spool_reserve.of(total)
+        return Marks(max(self.spool_low_water.of(total), int(reserve * RELIEF)), reserve)
 
     @property
     def run(self) -> Path:
@@ -74,7 +111,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
 
     Raises:
         ValueError: ``CROSSDOCK_HTTP`` is no HOST:PORT; ``CROSSDOCK_LOG`` is no level;
-            ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_SPOOL_RESERVE`` is no reserve;
+            ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_RETENTION_BYTES`` is no size;
+            ``CROSSDOCK_SPOOL_RESERVE`` or ``CROSSDOCK_SPOOL_LOW_WATER`` is no reserve;
             ``CROSSDOCK_RECEIVER_WORKERS`` is no number from 1 to 64.
     """
     data = Path(environment.get("CROSSDOCK_DATA") or DEFAULT_DATA).absolute()
@@ -91,20 +129,41 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         log_level=level,
         retention_seconds=_hours(environment.get("CROSSDOCK_RETENTION_HOURS") or "24"),
         api_token=environment.get("CROSSDOCK_API_TOKEN") or None,
-        spool_reserve=_reserve(environment.get("CROSSDOCK_SPOOL_RESERVE") or ""),
+        spool_reserve=_reserve(environment, "CROSSDOCK_SPOOL_RESERVE", Reserve()),
+        spool_low_water=_reserve(environment, "CROSSDOCK_SPOOL_LOW_WATER", _LOW_WATER),
+        retention_bytes=_retention_bytes(environment.get("CROSSDOCK_RETENTION_BYTES") or ""),
         receiver_workers=_workers(environment.get("CROSSDOCK_RECEIVER_WORKERS") or ""),
     )
 
 
-def _reserve(text: str) -> Reserve:
-    number = text.removesuffix("%").strip()
+def _reserve(environment: Mapping[str, str], name: str, default: Reserve) -> Reserve:
+    text = environment.get(name) or ""
+    share = text.removesuffix("%").strip()
     if not text:
-        return Reserve()
-    if number.isdecimal() and not text.endswith("%"):
-        return Reserve(bytes=int(number), share=1.0)
-    if number.isdecimal() and int(number) < 100:  # noqa: PLR2004 — per cent
-        return Reserve(bytes=math.inf, share=int(number) / 100)
-    raise ValueError(f"CROSSDOCK_SPOOL_RESERVE={text!r}: use bytes, or a share such as 5%")
+        return default
+    if text.endswith("%") and share.isdecimal() and int(share) < 100:  # noqa: PLR2004 — per cent
+        return Reserve(bytes=math.inf, share=int(share) / 100)
+    size = _size(text)
+    if size is None:
+        raise ValueError(f"{name}={text!r}: use bytes, such as 5GB, or a share such as 5%")
+    return Reserve(bytes=size, share=1.0)
+
+
+def _retention_bytes(text: str) -> float:
+    size = _size(text) if text else math.inf
+    if size is None:
+        raise ValueError(f"CROSSDOCK_RETENTION_BYTES={text!r}: use a size, such as 20GB")
+    return size
+
+
+def _size(text: str) -> int | None:
+    """Return a size in bytes: ``500``, ``20GB``, ``1.5 TB``, ``4GiB``; None if it is none."""
+    found = _BYTES.fullmatch(text.strip())
+    if found is None:
+        return None
+    number, prefix, binary = found.groups()
+    power = "KMGT".index(prefix.upper()) + 1 if prefix else 0
+    return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 def _workers(text: str) -> int:

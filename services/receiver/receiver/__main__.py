@@ -14,7 +14,8 @@ from crossdock.faults import reached
 from crossdock.messages import ParcelReceived
 from crossdock.service import Service
 from crossdock.settings import Settings
-from crossdock.spool import Room, Spool
+from crossdock.spool import Spool
+from crossdock.spool.room import Room
 from receiver.admission import CountedAdmission
 from receiver.facts import parcel_received
 from receiver.parcels import Parcels

@@ -17,7 +17,7 @@ from crossdock.dicom.storage_scp import (
     Caller,
     Rejection,
 )
-from crossdock.spool import Room
+from crossdock.spool.room import Room
 
 
 ANYBODY = Source.model_construct()

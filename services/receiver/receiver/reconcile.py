@@ -3,7 +3,7 @@
 A message may be lost with its broker, a process may die between a rename and a message. So at start
 and every few seconds: parcels that no living receiver owns are closed, closed parcels without
 markers are announced again, due deliveries that nobody works at are scheduled again, finished
-parcels are retired, and retired ones deleted when their time has come.
+parcels are retired.
 
 What is already queued is not queued again: where a queue is at least as long as what could be
 missing from it, nothing is. Where it is empty, or too short twice in a row, all of it is sent once
@@ -43,12 +43,11 @@ class _Read:
 
 
 class Reconciler:
-    """Reconciles one spool with the queues; ``keep_seconds`` is how long retired parcels stay."""
+    """Reconciles one spool with the queues."""
 
-    def __init__(self, spool: Spool, bus: Bus, keep_seconds: float) -> None:
+    def __init__(self, spool: Spool, bus: Bus) -> None:
         self._spool = spool
         self._bus = bus
-        self._keep_seconds = keep_seconds
         self._read: dict[Path, _Read] = {}
         self._short: set[str] = set()
 
@@ -65,7 +64,6 @@ class Reconciler:
         for target, parcels in due.items():
             self._schedule(target, parcels, short)
         self._spool.sweep_incoming(now)
-        self._spool.sweep_retired(self._keep_seconds, now)
 
     def _recover_open(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Wires the router: ``parcel.received`` → markers → ``delivery.routed``, and the reconciler."""
+"""Wires the router: ``parcel.received`` → markers → ``delivery.routed``, reconciler, retention."""
 
 from crossdock.bus.topology import PARCELS, SPOOL
 from crossdock.service import Service
@@ -6,6 +6,7 @@ from crossdock.settings import Settings
 from crossdock.spool import Spool
 from receiver.reconcile import Reconciler, ReconcilerThread
 from receiver.requests import Requests
+from receiver.retention import Retention, RetentionThread
 from receiver.router import Router
 
 
@@ -15,7 +16,7 @@ def main(settings: Settings) -> int:
         spool = Spool(settings.spool)
         spool.prepare()
         router = Router(spool, service.bus)
-        reconciler = Reconciler(spool, service.bus, settings.retention_seconds)
+        reconciler = Reconciler(spool, service.bus)
         service.follow_configuration(router.configure)
         consumers = [
             service.bus.consume(PARCELS, router.handle, prefetch=2),
@@ -24,5 +25,6 @@ def main(settings: Settings) -> int:
         for consumer in consumers:
             service.closing(consumer.close)
         service.closing(ReconcilerThread(reconciler).close)
+        service.closing(RetentionThread(Retention(spool, settings)).close)
         service.run()
     return 0

@@ -10,7 +10,8 @@ from crossdock.dicom.listener import Address
 from crossdock.dicom.storage_scp import StorageScp
 from crossdock.dicom.tls import ServerContext
 from crossdock.errors import DicomError
-from crossdock.spool import Room, Spool
+from crossdock.spool import Spool
+from crossdock.spool.room import Room
 from receiver.admission import Admission
 from receiver.parcels import Parcels
 from receiver.store_scp import NodeHandler

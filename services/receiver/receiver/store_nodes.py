@@ -11,7 +11,7 @@ from crossdock.config import Gateway, StoreNode
 from crossdock.dicom.listener import Address, Listener
 from crossdock.dicom.tls import ServerContext
 from crossdock.errors import DicomError
-from crossdock.spool import Room
+from crossdock.spool.room import Room
 from receiver.serving import Serving
 
 

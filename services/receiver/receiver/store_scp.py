@@ -13,7 +13,8 @@ from crossdock.dicom.status import Status
 from crossdock.dicom.storage_scp import Caller, Rejection
 from crossdock.errors import SpoolError
 from crossdock.faults import reached
-from crossdock.spool import Arrival, Room, Spool
+from crossdock.spool import Arrival, Spool
+from crossdock.spool.room import Room
 from receiver.admission import Admission
 from receiver.parcels import Parcels, Received
 

@@ -10,15 +10,16 @@ that it happened or did not, whatever dies in the middle::
     parcels/<parcel>/held/<target>    a delivery that needs a person
     parcels/<parcel>/done/<target>    a delivery that is final
     held/<parcel>/                    nobody wanted it; never deleted by itself
-    retired/<parcel>/                 all deliveries final; deleted when its time has come
+    retired/<parcel>/                 all deliveries final; kept for a time while there is room
 """
 
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.marker import Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
-from crossdock.spool.room import Room
+from crossdock.spool.soundness import Problem
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
+from crossdock.spool.verify import Verified, places, verify
 
 
 __all__ = [
@@ -27,8 +28,11 @@ __all__ = [
     "DeliveryRecord",
     "OpenParcel",
     "Origin",
-    "Room",
+    "Problem",
     "Routed",
     "Spool",
     "StoredParcel",
+    "Verified",
+    "places",
+    "verify",
 ]

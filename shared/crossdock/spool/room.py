@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import Gauge
 
-from crossdock.settings import Reserve
+from crossdock.settings import RELIEF, Reserve
 
 
 log = structlog.get_logger(__name__)
@@ -18,7 +18,6 @@ FREE = Gauge("crossdock_spool_free_bytes", "Bytes that can still be written to t
 SHORT = Gauge("crossdock_spool_short", "Whether the spool has less room than its reserve.")
 
 _STALE_SECONDS = 0.2  # at 1 GB/s less than the reserve of most disks
-_RELIEF = 1.1  # more room than the reserve is wanted before taking in again: no flapping
 
 Measure = Callable[[Path], tuple[int, int]]
 """Returns the size of a directory's file system and what is free of it, in bytes."""
@@ -81,7 +80,7 @@ class Room:
             return f"the spool cannot be measured: {error.strerror}"
         FREE.set(free)
         reserve = self._reserve.of(total)
-        wanted = reserve if self._problem is None else int(reserve * _RELIEF)
+        wanted = reserve if self._problem is None else int(reserve * RELIEF)
         if free >= wanted:
             return None
         return f"the spool has {free} bytes left, less than the {wanted} to keep free"

@@ -12,7 +12,7 @@ from crossdock.model import Parcel, new_id
 from crossdock.spool.durable import move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.open_parcel import PARCEL, OpenParcel, Origin
-from crossdock.spool.stored_parcel import StoredParcel
+from crossdock.spool.stored_parcel import HELD, PENDING, StoredParcel
 
 
 _LEFTOVER_SECONDS = 3600.0  # longer than any association may be silent
@@ -88,7 +88,8 @@ class Spool:
 
     def _all(self, directory: Path) -> Iterator[StoredParcel]:
         for path in sorted(directory.iterdir()):
-            yield StoredParcel(path)
+            if not path.name.startswith("."):
+                yield StoredParcel(path)
 
     def hold(self, stored: StoredParcel, reason: str) -> StoredParcel:
         """Move a parcel that nobody wanted to ``held/``, with the reason."""
@@ -156,12 +157,23 @@ class Spool:
             swept += 1
         return swept
 
-    def sweep_retired(self, keep_seconds: float, now: float | None = None) -> int:
-        """Delete the retired parcels that were kept for long enough; return how many."""
-        limit = (time.time() if now is None else now) - keep_seconds
-        swept = 0
-        for stored in self.all_retired():
-            if stored.path.stat().st_mtime <= limit:
-                stored.remove()
-                swept += 1
-        return swept
+    def delete_retired(self, parcel: str) -> bool:
+        """Delete a retired parcel; return whether that was done.
+
+        One with a delivery that is not final is left alone. It is renamed first, so that it is gone
+        at once; ``finish_deletions`` deletes what is left of it when we die meanwhile.
+        """
+        stored, doomed = StoredParcel(self.retired / parcel), self.retired / f".{parcel}"
+        if stored.targets(PENDING) or stored.targets(HELD):
+            return False
+        try:
+            stored.path.rename(doomed)
+        except FileNotFoundError:
+            return False
+        StoredParcel(doomed).remove()
+        return True
+
+    def finish_deletions(self) -> None:
+        """Delete what is left of parcels whose deletion was begun."""
+        for path in self.retired.glob(".*"):
+            StoredParcel(path).remove()

@@ -1,5 +1,6 @@
 """A closed parcel: its instances, its deliveries, and the moves between their states."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 from crossdock.errors import SpoolError
 from crossdock.messages import DeliveryRouted
 from crossdock.model import DeliveryState, Instance, Parcel, delivery_id
-from crossdock.spool.durable import locked, move, sync_directory, write_file
+from crossdock.spool.durable import locked, move, write_file
 from crossdock.spool.marker import (
     Claim,
     DeliveryRecord,
@@ -183,9 +184,9 @@ class StoredParcel:
             return ""
 
     def remove(self) -> None:
-        """Delete the parcel, instances first; a second call goes on where the first ended."""
+        """Delete the parcel, whether it is whole, in part or not there."""
         for directory, _, files in os.walk(self.path, topdown=False):
             for file in files:
                 Path(directory, file).unlink(missing_ok=True)
-            Path(directory).rmdir()
-        sync_directory(self.path.parent)
+            with contextlib.suppress(FileNotFoundError):
+                Path(directory).rmdir()

@@ -17,7 +17,8 @@ from crossdock.dicom.storage_scu import StorageScu
 from crossdock.dicom.tls import TlsFiles, client_context
 from crossdock.model import Parcel
 from crossdock.settings import Reserve, from_environment
-from crossdock.spool import Room, Spool
+from crossdock.spool import Spool
+from crossdock.spool.room import Room
 from ports import free_port
 from receiver.admission import CountedAdmission
 from receiver.parcels import Parcels
@@ -177,7 +178,7 @@ def test_the_reserve_is_bytes_or_a_share(text: str, total: int, reserve: int) ->
     assert settings.spool_reserve.of(total) == reserve
 
 
-@pytest.mark.parametrize("text", ["much", "-1", "100%", "5 GB"])
+@pytest.mark.parametrize("text", ["much", "-1", "100%", "5 G", "x%"])
 def test_a_reserve_that_is_none_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="CROSSDOCK_SPOOL_RESERVE"):
         from_environment({"CROSSDOCK_SPOOL_RESERVE": text})

@@ -13,7 +13,8 @@ from crossdock.config import parse_gateway
 from crossdock.dicom import pdu
 from crossdock.model import Parcel
 from crossdock.settings import Reserve
-from crossdock.spool import Room, Spool
+from crossdock.spool import Spool
+from crossdock.spool.room import Room
 from fuzz.subjects import messages, requests
 from ports import free_port
 from receiver.admission import CountedAdmission

@@ -109,10 +109,6 @@ class Parcels(RuleBasedStateMachine):
             assert stored.retire(self.spool.retired) == finished
             assert not stored.retire(self.spool.retired)
 
-    @rule()
-    def sweep_what_is_not_due(self) -> None:
-        assert self.spool.sweep_retired(3600.0) == 0
-
     @invariant()
     def every_parcel_is_whole_and_in_one_place(self) -> None:
         found = [*self.spool.stored(), *self.spool.all_held(), *self.spool.all_retired()]
@@ -181,17 +177,30 @@ def test_the_unwanted_part_of_a_parcel_is_held_by_itself(tmp_path: Path) -> None
     assert len(stored.parcel.instances) == 4
 
 
-def test_retired_parcels_are_deleted_when_their_time_has_come(tmp_path: Path) -> None:
+def test_a_retired_parcel_is_deleted_whole_and_one_that_is_not_final_never(tmp_path: Path) -> None:
     spool = make_spool(tmp_path / "spool")
-    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
-    route(stored, "archive")
-    claim = stored.claim("archive")
+    first, second = (store_parcel(spool, make_ct(tmp_path / "ct", 1)) for _ in range(2))
+    for stored in (first, second):
+        route(stored, "archive")
+    claim = first.claim("archive")
     assert claim is not None
-    stored.conclude(claim, DeliveryState.DELIVERED)
-    assert stored.retire(spool.retired)
-    assert spool.sweep_retired(60.0) == 0
-    assert spool.sweep_retired(0.0) == 1
+    first.conclude(claim, DeliveryState.DELIVERED)
+    assert first.retire(spool.retired)
+    second.path.rename(spool.retired / second.id)
+    assert spool.delete_retired(first.id)
+    assert not spool.delete_retired(first.id)
+    assert not spool.delete_retired(second.id)
+    assert [path.name for path in spool.retired.iterdir()] == [second.id]
+
+
+def test_a_deletion_that_was_interrupted_is_finished(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "spool")
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 2))
+    stored.path.rename(spool.retired / f".{stored.id}")
+    (spool.retired / f".{stored.id}" / "1.dcm").unlink()
     assert list(spool.all_retired()) == []
+    spool.finish_deletions()
+    assert list(spool.retired.iterdir()) == []
 
 
 def test_a_parcel_identifier_cannot_lead_out_of_the_spool(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from crossdock.config import Gateway
 from crossdock.model import Parcel
 from crossdock.service import stop_on_signals
 from crossdock.settings import Settings
-from crossdock.spool import Room, Spool
+from crossdock.spool import Spool
+from crossdock.spool.room import Room
 from crossdock.telemetry import configure_logging
 from receiver.facts import parcel_received
 from receiver.parcels import Parcels
