@@ -1,7 +1,7 @@
 """Which queues are consumed: one per target that is configured, enabled and not left alone.
 
-One thread follows the configuration and the failures of targets; each target's deliveries run in
-threads of their own, so that a target that is slow or dead delays no other.
+One thread follows the configuration, the time windows and the failures of targets; each target's
+deliveries run in threads of their own, so that a target that is slow or dead delays no other.
 """
 
 import threading
@@ -19,23 +19,29 @@ from crossdock.config.targets import Target
 from crossdock.errors import BusError
 from crossdock.messages import Message
 from dispatcher.adapters import Adapters
-from dispatcher.metrics import PAUSED
+from dispatcher.dispatch import Enough, Report
+from dispatcher.metrics import PAUSED, WINDOW_CLOSED
 from dispatcher.retry import Failure, RetryPolicy, target_delay
 
 
 log = structlog.get_logger(__name__)
 
-Handle = Callable[[Adapters, Message, Callable[[Failure | None], None]], None]
+Handle = Callable[[Adapters, Message, Report, Enough], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
+_LOOK_SECONDS = 60.0  # at the time windows, because a machine's clock may be set
 
 
 @dataclass(slots=True)
 class _Consumed:
-    """A target whose queue is consumed: its deliveries run by the settings of its adapters."""
+    """A target whose queue is consumed: its deliveries run by the settings of its adapters.
+
+    ``over`` is set when those in work are to end after the instance that is under way.
+    """
 
     adapters: Adapters
     subscription: Subscription
+    over: threading.Event
 
     def close(self) -> None:
         """Take no further delivery, and keep no connection; those in work go on to their ends."""
@@ -52,15 +58,24 @@ class _Pause:
 
 
 class Consumers:
-    """Consumes the queues of the targets of some protocols."""
+    """Consumes the queues of the targets of some protocols.
+
+    ``clock`` tells the Unix time that time windows go by.
+    """
 
     def __init__(
-        self, bus: Bus, handle: Handle, protocols: Collection[str], policy: RetryPolicy
+        self,
+        bus: Bus,
+        handle: Handle,
+        protocols: Collection[str],
+        policy: RetryPolicy,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
         self._handle = handle
         self._protocols = frozenset(protocols)
         self._policy = policy
+        self._clock = clock
         self._targets: dict[str, Target] = {}
         self._consumed: dict[str, _Consumed] = {}
         self._pauses: dict[str, _Pause] = {}
@@ -143,25 +158,39 @@ class Consumers:
     def _settle(self) -> float | None:
         """Consume what should be consumed and nothing else; return when to look again."""
         targets, now = self._targets, time.monotonic()
-        pauses = self._paused(now)
+        pauses, closed, change = self._paused(now), *self._windows(targets)
         for name, consumed in list(self._consumed.items()):
-            if targets.get(name) != consumed.adapters.target or name in pauses:
+            if name in closed:
+                consumed.over.set()
+            if targets.get(name) != consumed.adapters.target or name in pauses or name in closed:
                 del self._consumed[name]
                 consumed.close()
-                log.info("target.unconsumed", target=name)
-        self._show(targets, pauses)
+                log.info("target.unconsumed", target=name, window_closed=name in closed)
+        self._show(targets, pauses, closed)
         for name, target in targets.items():
-            if name not in self._consumed and name not in pauses:
+            if name not in self._consumed and name not in pauses and name not in closed:
                 self._consumed[name] = self._consume(target)
-        return min((until - now for until in pauses.values()), default=None)
+        return min((*(until - now for until in pauses.values()), *change), default=None)
 
-    def _show(self, targets: Collection[str], pauses: Collection[str]) -> None:
-        """Set the metric of each target, and drop those of targets that are gone."""
+    def _windows(self, targets: dict[str, Target]) -> tuple[set[str], list[float]]:
+        """Return the targets whose time windows are closed, and in how many seconds to look again."""
+        now = self._clock()
+        timed = [target for target in targets.values() if target.windows]
+        closed = {target.name for target in timed if not target.is_open(now)}
+        changes = [change - now for each in timed if (change := each.next_change(now)) is not None]
+        return closed, [min(_LOOK_SECONDS, *changes)] if changes else []
+
+    def _show(
+        self, targets: Collection[str], pauses: Collection[str], closed: Collection[str]
+    ) -> None:
+        """Set the metrics of each target, and drop those of targets that are gone."""
         for name in self._shown.difference(targets):
             PAUSED.remove(name)
+            WINDOW_CLOSED.remove(name)
         self._shown = set(targets)
         for name in targets:
             PAUSED.labels(name).set(name in pauses)
+            WINDOW_CLOSED.labels(name).set(name in closed)
 
     def _paused(self, now: float) -> dict[str, float]:
         with self._lock:
@@ -170,9 +199,10 @@ class Consumers:
     def _consume(self, target: Target) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
         adapters, report = Adapters(target), partial(self.report, target.name)
+        over = threading.Event()
         subscription = self._bus.consume(
             deliveries(target.name),
-            lambda message: self._handle(adapters, message, report),
+            lambda message: self._handle(adapters, message, report, over.is_set),
             prefetch=target.concurrency,
         )
-        return _Consumed(adapters, subscription)
+        return _Consumed(adapters, subscription, over)

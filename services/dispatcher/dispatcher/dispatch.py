@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 Report = Callable[[Failure | None], None]
 """Hears how an attempt at a target ended: with a failure, or with None where it worked."""
 
+Enough = Callable[[], bool]
+"""Says whether a delivery is to end after the instance that is under way, without a failure."""
+
 
 class Dispatch:
     """Deals with deliveries, for any target and from any thread."""
@@ -43,9 +46,10 @@ class Dispatch:
         self._stopping = stopping
         self._damaged: set[str] = set()
 
-    def handle(self, adapters: Adapters, message: Message, report: Report) -> None:
+    def handle(self, adapters: Adapters, message: Message, report: Report, enough: Enough) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
 
+        ``enough`` is asked after each instance; what is missing then goes back to its queue.
         A message whose marker is gone or claimed by somebody else is stale and dealt with.
 
         Raises:
@@ -59,7 +63,7 @@ class Dispatch:
             log.debug("delivery.stale", delivery=message.delivery)
             return
         try:
-            self._claimed(adapters, stored, report)
+            self._claimed(adapters, stored, report, enough)
         except BusError as error:
             log.warning("delivery.unreported", delivery=message.delivery, reason=str(error))
             raise Retry(self._policy.first) from error
@@ -82,7 +86,9 @@ class Dispatch:
         finally:
             claim.release()
 
-    def _claimed(self, adapters: Adapters, stored: StoredParcel, report: Report) -> None:
+    def _claimed(
+        self, adapters: Adapters, stored: StoredParcel, report: Report, enough: Enough
+    ) -> None:
         claim = self._claim(stored, adapters.target.name)
         if claim is None:
             return
@@ -90,7 +96,7 @@ class Dispatch:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
-            self._attempt(adapters, stored, claim, report)
+            self._attempt(adapters, stored, claim, report, enough)
         except Stopped:
             raise Retry from None
         except SpoolError as error:
@@ -110,7 +116,12 @@ class Dispatch:
         return claim
 
     def _attempt(
-        self, adapters: Adapters, stored: StoredParcel, claim: Claim, report: Report
+        self,
+        adapters: Adapters,
+        stored: StoredParcel,
+        claim: Claim,
+        report: Report,
+        enough: Enough,
     ) -> None:
         started = time.time()
         routed = [
@@ -119,7 +130,7 @@ class Dispatch:
         ]
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
-        failure = deliver(adapters, claim, routed, self._stopping)
+        failure = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
         report(None if failure is not None and failure.counts else failure)
         result = failure.kind.value if failure else "delivered"
         ATTEMPTS.labels(adapters.target.name, result).inc()

@@ -48,7 +48,10 @@ class Place:
         return stored, messages[0]
 
     def dispatch(
-        self, bus: Bus | None = None, scale: float = 1.0
+        self,
+        bus: Bus | None = None,
+        scale: float = 1.0,
+        enough: Callable[[], bool] = lambda: False,
     ) -> Callable[[Target, Message], None]:
         """Return a dispatcher that has just started, ready to handle messages."""
         policy = RetryPolicy().scaled(scale)
@@ -56,7 +59,7 @@ class Place:
 
         def handle(target: Target, message: Message) -> None:
             with closing(Adapters(target)) as adapters:
-                dispatch.handle(adapters, message, self.reports.append)
+                dispatch.handle(adapters, message, self.reports.append, enough)
 
         return handle
 

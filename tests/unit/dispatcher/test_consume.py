@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from crossdock.messages import Message
 from crossdock.model import DeliveryState
 from dispatcher.adapters import Adapters
 from dispatcher.consume import Consumers
-from dispatcher.dispatch import Dispatch
+from dispatcher.dispatch import Dispatch, Enough, Report
 from dispatcher.retry import Failure, RetryPolicy
 from parcels import route
 from unit.dispatcher.places import Place
@@ -123,9 +123,7 @@ def test_deliveries_that_fail_together_are_one_setback_and_a_success_ends_the_pa
     handled = threading.Semaphore(0)
     seen: Counter[str] = Counter()
 
-    def handle(
-        adapters: Adapters, _message: Message, report: Callable[[Failure | None], None]
-    ) -> None:
+    def handle(adapters: Adapters, _message: Message, report: Report, _enough: Enough) -> None:
         seen[adapters.target.name] += 1
         for _ in range(10):
             report(Failure(ErrorKind.TIMEOUT, "no response", temporary=True))
