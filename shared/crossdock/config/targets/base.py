@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from crossdock.config.bandwidth import Bandwidth, bytes_per_second
 from crossdock.config.fields import Configured, Email, Host, Name, Port, Seconds, Text
 from crossdock.config.naming import check_template, keywords_of
 from crossdock.config.windows import TimeZone, Window, next_change, open_at
@@ -29,6 +30,11 @@ class TargetBase(Configured):
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Deliveries to this target at the same time, per dispatcher."
     )
+    bandwidth: Bandwidth | None = Field(
+        None,
+        description="At most this much for all deliveries of one dispatcher together, such as "
+        "`20 Mbit/s` or `2.5 MB/s`; no limit if left out.",
+    )
     windows: Annotated[tuple[Window, ...], Field(max_length=32)] = Field(
         (), description="When deliveries are made; at any time if left out."
     )
@@ -45,6 +51,11 @@ class TargetBase(Configured):
     def stores(self) -> bool:
         """Whether deliveries may go there."""
         return self.direction != "query"
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The bandwidth in bytes per second, None for no limit."""
+        return None if self.bandwidth is None else bytes_per_second(self.bandwidth)
 
     def is_open(self, now: float) -> bool:
         """Whether its time windows let deliveries be made at a Unix time."""
