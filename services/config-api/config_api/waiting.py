@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from config_api.answers import DeliverySummary
 from crossdock.config import Gateway, Target
-from crossdock.model import DeliveryState
+from crossdock.model import DeliveryState, Priority
 
 
 Delivery = TypeVar("Delivery", bound=DeliverySummary)
@@ -22,10 +22,15 @@ def explained(found: Iterable[Delivery], gateway: Gateway, now: float) -> list[D
     }
     return [
         _waits_for(closed[each.target], each, now)
-        if each.state is DeliveryState.WAITING and each.target in closed
+        if each.target in closed and _waits(each, closed[each.target])
         else each
         for each in found
     ]
+
+
+def _waits(delivery: DeliverySummary, target: Target) -> bool:
+    any_time = delivery.priority is Priority.URGENT and target.urgent_any_time
+    return delivery.state is DeliveryState.WAITING and not any_time
 
 
 def window_words(target: Target, now: float) -> str:

@@ -1,32 +1,36 @@
-"""Which queues are consumed: one per target that is configured, enabled and not left alone.
+"""Which queues are consumed: those of each target that is configured, enabled and not left alone.
 
-One thread follows the configuration, the time windows and the failures of targets; each target's
+A target has a queue for normal deliveries, and one for each other priority that rules use. One thread follows the configuration, the time windows and the failures of targets; each target's
 deliveries run in threads of their own, so that a target that is slow or dead delays no other.
 """
 
 import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from crossdock.bus import Bus, Subscription
+from crossdock.bus.base import Handler
 from crossdock.bus.topology import deliveries
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
 from crossdock.errors import BusError
 from crossdock.messages import Message
+from crossdock.model import Priority
 from dispatcher.adapters import Adapters
-from dispatcher.dispatch import Enough, Report
+from dispatcher.dispatch import Enough, Report, Turn
 from dispatcher.metrics import PAUSED, WINDOW_CLOSED
 from dispatcher.retry import Failure, RetryPolicy, target_delay
+from dispatcher.turns import Gate
 
 
 log = structlog.get_logger(__name__)
 
-Handle = Callable[[Adapters, Message, Report, Enough], None]
+Handle = Callable[[Adapters, Message, Report, Turn], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
 _LOOK_SECONDS = 60.0  # at the time windows, because a machine's clock may be set
@@ -34,19 +38,40 @@ _LOOK_SECONDS = 60.0  # at the time windows, because a machine's clock may be se
 
 @dataclass(slots=True)
 class _Consumed:
-    """A target whose queue is consumed: its deliveries run by the settings of its adapters.
+    """A target whose queues are consumed: its deliveries run by the settings of its adapters.
 
     ``over`` is set when those in work are to end after the instance that is under way.
     """
 
     adapters: Adapters
-    subscription: Subscription
-    over: threading.Event
+    priorities: frozenset[Priority]
+    gate: Gate
+    over: threading.Event = field(default_factory=threading.Event)
+    subscriptions: list[Subscription] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        """The target, with the settings that hold for what is in work."""
+        return self.adapters.target
+
+    @contextmanager
+    def turn(self, priority: Priority) -> Iterator[Enough]:
+        """Wait for the turn of a delivery."""
+        with self.gate.turn(priority) as place:
+            yield lambda: self.over.is_set() or self.gate.gives_way(place)
 
     def close(self) -> None:
         """Take no further delivery, and keep no connection; those in work go on to their ends."""
-        self.subscription.close(timeout=0.0)
+        for subscription in self.subscriptions:
+            subscription.close(timeout=0.0)
+        self.gate.close()
         self.adapters.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait until a monotonic time for what is in work."""
+        for subscription in self.subscriptions:
+            subscription.close(max(0.0, deadline - time.monotonic()))
+        self.adapters.close(max(0.0, deadline - time.monotonic()))
 
 
 @dataclass(slots=True)
@@ -77,6 +102,7 @@ class Consumers:
         self._policy = policy
         self._clock = clock
         self._targets: dict[str, Target] = {}
+        self._priorities: dict[str, frozenset[Priority]] = {}
         self._consumed: dict[str, _Consumed] = {}
         self._pauses: dict[str, _Pause] = {}
         self._shown: set[str] = set()
@@ -96,6 +122,7 @@ class Consumers:
         changed is not left alone any longer: somebody may have mended them.
         """
         before = self._targets
+        self._priorities = gateway.priorities()
         self._targets = {
             target.name: target
             for target in gateway.targets
@@ -116,8 +143,7 @@ class Consumers:
         for each in self._consumed.values():
             each.close()
         for each in self._consumed.values():
-            each.subscription.close(max(0.0, deadline - time.monotonic()))
-            each.adapters.close(max(0.0, deadline - time.monotonic()))
+            each.join(deadline)
 
     def report(self, name: str, failure: Failure | None) -> None:
         """Leave a target alone for a while that failed, and count it well when it did not.
@@ -159,18 +185,27 @@ class Consumers:
         """Consume what should be consumed and nothing else; return when to look again."""
         targets, now = self._targets, time.monotonic()
         pauses, closed, change = self._paused(now), *self._windows(targets)
+        wanted = {name: self._wanted(each, closed) for name, each in targets.items()}
         for name, consumed in list(self._consumed.items()):
-            if name in closed:
+            same = (targets.get(name), wanted.get(name)) == (consumed.target, consumed.priorities)
+            if name in closed and not same:
                 consumed.over.set()
-            if targets.get(name) != consumed.adapters.target or name in pauses or name in closed:
+            if name in pauses or not same:
                 del self._consumed[name]
                 consumed.close()
                 log.info("target.unconsumed", target=name, window_closed=name in closed)
         self._show(targets, pauses, closed)
         for name, target in targets.items():
-            if name not in self._consumed and name not in pauses and name not in closed:
-                self._consumed[name] = self._consume(target)
+            if name not in self._consumed and name not in pauses and wanted[name]:
+                self._consumed[name] = self._consume(target, wanted[name])
         return min((*(until - now for until in pauses.values()), *change), default=None)
+
+    def _wanted(self, target: Target, closed: Collection[str]) -> frozenset[Priority]:
+        """Return the priorities whose queues are to be consumed, unless the target is paused."""
+        used = self._priorities.get(target.name, frozenset())
+        if target.name not in closed:
+            return used
+        return used & {Priority.URGENT} if target.urgent_any_time else frozenset()
 
     def _windows(self, targets: dict[str, Target]) -> tuple[set[str], list[float]]:
         """Return the targets whose time windows are closed, and in how many seconds to look again."""
@@ -196,13 +231,21 @@ class Consumers:
         with self._lock:
             return {name: each.until for name, each in self._pauses.items() if each.until > now}
 
-    def _consume(self, target: Target) -> _Consumed:
+    def _consume(self, target: Target, priorities: frozenset[Priority]) -> _Consumed:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
-        adapters, report = Adapters(target), partial(self.report, target.name)
-        over = threading.Event()
-        subscription = self._bus.consume(
-            deliveries(target.name),
-            lambda message: self._handle(adapters, message, report, over.is_set),
-            prefetch=target.concurrency,
-        )
-        return _Consumed(adapters, subscription, over)
+        consumed = _Consumed(Adapters(target), priorities, Gate(target.concurrency))
+        # Of several queues one more message each is at hand, or none would wait when a turn ends.
+        ahead = len(priorities) > 1
+        for priority in priorities:
+            subscription = self._bus.consume(
+                deliveries(target.name, priority),
+                self._handler(consumed, priority),
+                prefetch=target.concurrency + ahead,
+            )
+            consumed.subscriptions.append(subscription)
+        return consumed
+
+    def _handler(self, consumed: _Consumed, priority: Priority) -> Handler:
+        report = partial(self.report, consumed.target.name)
+        turn = partial(consumed.turn, priority)
+        return lambda message: self._handle(consumed.adapters, message, report, turn)

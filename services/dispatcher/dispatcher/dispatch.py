@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -33,6 +34,9 @@ Report = Callable[[Failure | None], None]
 Enough = Callable[[], bool]
 """Says whether a delivery is to end after the instance that is under way, without a failure."""
 
+Turn = Callable[[], AbstractContextManager[Enough]]
+"""Waits until a delivery may begin; the block is the attempt."""
+
 
 class Dispatch:
     """Deals with deliveries, for any target and from any thread."""
@@ -46,11 +50,11 @@ class Dispatch:
         self._stopping = stopping
         self._damaged: set[str] = set()
 
-    def handle(self, adapters: Adapters, message: Message, report: Report, enough: Enough) -> None:
+    def handle(self, adapters: Adapters, message: Message, report: Report, turn: Turn) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
 
-        ``enough`` is asked after each instance; what is missing then goes back to its queue.
-        A message whose marker is gone or claimed by somebody else is stale and dealt with.
+        It waits for its ``turn``. When that says that it is enough, what is missing goes back. A
+        message whose marker is gone or claimed by somebody else is stale and dealt with.
 
         Raises:
             Retry: the same message is wanted again.
@@ -63,7 +67,7 @@ class Dispatch:
             log.debug("delivery.stale", delivery=message.delivery)
             return
         try:
-            self._claimed(adapters, stored, report, enough)
+            self._claimed(adapters, stored, report, turn)
         except BusError as error:
             log.warning("delivery.unreported", delivery=message.delivery, reason=str(error))
             raise Retry(self._policy.first) from error
@@ -87,7 +91,7 @@ class Dispatch:
             claim.release()
 
     def _claimed(
-        self, adapters: Adapters, stored: StoredParcel, report: Report, enough: Enough
+        self, adapters: Adapters, stored: StoredParcel, report: Report, turn: Turn
     ) -> None:
         claim = self._claim(stored, adapters.target.name)
         if claim is None:
@@ -96,7 +100,8 @@ class Dispatch:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
-            self._attempt(adapters, stored, claim, report, enough)
+            with turn() as enough:
+                self._attempt(adapters, stored, claim, report, enough)
         except Stopped:
             raise Retry from None
         except SpoolError as error:

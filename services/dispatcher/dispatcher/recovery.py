@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from crossdock.bus import Bus
-from crossdock.bus.topology import deliveries
+from crossdock.bus.topology import queue_of
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import Message, TargetChanged
 from crossdock.spool import TARGET_WELL, Spool, StoredParcel
@@ -81,5 +81,5 @@ class Recovery:
             return False
         finally:
             claim.release()
-        self._bus.send(deliveries(target), message)
+        self._bus.send(queue_of(message), message)
         return True

@@ -13,11 +13,12 @@ its marker, or for a delivery in work, is skipped by whoever gets it.
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import structlog
 
 from crossdock.bus import Bus
-from crossdock.bus.topology import PARCELS, deliveries, publish
+from crossdock.bus.topology import PARCELS, publish, queue_of
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import DeliveryRouted, ParcelReceived
 from crossdock.spool import Spool, StoredParcel
@@ -31,12 +32,22 @@ _GRACE_SECONDS = 3.0  # what happened just now is still on its way
 
 
 class Reconciler:
-    """Reconciles one spool with the queues; ``keep_seconds`` is how long retired parcels stay."""
+    """Reconciles one spool with the queues; ``keep_seconds`` is how long retired parcels stay.
 
-    def __init__(self, spool: Spool, bus: Bus, keep_seconds: float) -> None:
+    ``queue_of`` says by which queue a delivery is consumed.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        bus: Bus,
+        keep_seconds: float,
+        queue_of: Callable[[DeliveryRouted], str] = queue_of,
+    ) -> None:
         self._spool = spool
         self._bus = bus
         self._keep_seconds = keep_seconds
+        self._queue_of = queue_of
 
     def run(self, grace: float = _GRACE_SECONDS) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
@@ -89,7 +100,8 @@ class Reconciler:
                 continue
             record = stored.record(target)
             if record.next_try <= now and not stored.in_work(target):
-                due[target].append(stored.delivery_routed(record.routed))
+                message = stored.delivery_routed(record.routed)
+                due[self._queue_of(message)].append(message)
 
     def _announce(self, received: list[ParcelReceived]) -> None:
         if received and self._bus.depth(PARCELS) < len(received):
@@ -98,12 +110,12 @@ class Reconciler:
                 publish(self._bus, message)
 
     def _schedule(self, due: dict[str, list[DeliveryRouted]]) -> None:
-        for target, messages in due.items():
-            if self._bus.depth(deliveries(target)) >= len(messages):
+        for queue, messages in due.items():
+            if self._bus.depth(queue) >= len(messages):
                 continue
-            log.warning("deliveries.scheduled_again", target=target, count=len(messages))
+            log.warning("deliveries.scheduled_again", queue=queue, count=len(messages))
             for message in messages:
-                self._bus.send(deliveries(target), message)
+                self._bus.send(queue, message)
 
 
 class ReconcilerThread:

@@ -14,6 +14,7 @@ from crossdock.messages import (
     ParcelRouted,
     TargetChanged,
 )
+from crossdock.model import Priority
 
 
 PARCELS = "parcels"  # parcel.received, to the router
@@ -27,9 +28,15 @@ CHECK_FINISHED = "check.finished"  # topic, to the testers
 TARGET_CHANGED = "target.changed"  # topic, to whoever waits for a target
 
 
-def deliveries(target: str) -> str:
-    """Return the name of a target's own queue."""
-    return f"deliveries.{target}"
+def deliveries(target: str, priority: Priority = Priority.NORMAL) -> str:
+    """Return the name of a target's own queue for deliveries of a priority."""
+    kind = "deliveries" if priority is Priority.NORMAL else f"deliveries-{priority}"
+    return f"{kind}.{target}"
+
+
+def queue_of(message: DeliveryRouted) -> str:
+    """Return the queue that a delivery belongs into."""
+    return deliveries(message.target, message.priority)
 
 
 def publish(bus: Bus, message: Message) -> None:
@@ -44,7 +51,7 @@ def publish(bus: Bus, message: Message) -> None:
             bus.send(PARCELS, message)
         case DeliveryRouted():
             bus.send(LEDGER, message)
-            bus.send(deliveries(message.target), message)
+            bus.send(queue_of(message), message)
         case (
             ParcelRouted()
             | ParcelHeld()

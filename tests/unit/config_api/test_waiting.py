@@ -17,7 +17,7 @@ def configure(gateway, **changes):
     assert answer.is_success, answer.text
 
 
-def routed(gateway, parcel):
+def routed(gateway, parcel, **changes):
     gateway.ledger.record(
         DeliveryRouted(
             delivery=f"{parcel}-night",
@@ -28,6 +28,7 @@ def routed(gateway, parcel):
             instances=3,
             revision=1,
             at=NOW.timestamp(),
+            **changes,
         )
     )
 
@@ -102,3 +103,13 @@ def test_the_time_is_that_of_the_targets_zone(gateway):
     configure(gateway, time_zone="Asia/Kathmandu")
     routed(gateway, "aa1")
     assert listed(gateway)["aa1"]["reason"].endswith("(Asia/Kathmandu)")
+
+
+def test_an_urgent_delivery_waits_for_the_window_unless_its_target_takes_it_any_time(gateway):
+    configure(gateway)
+    routed(gateway, "aa1", priority="urgent")
+    found = listed(gateway)["aa1"]
+    assert found["priority"] == "urgent"
+    assert found["reason"].startswith("waits:")
+    configure(gateway, urgent_any_time=True)
+    assert listed(gateway)["aa1"]["reason"] == ""

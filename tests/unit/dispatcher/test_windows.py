@@ -9,9 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from crossdock.bus.topology import deliveries
+from crossdock.config import Rule
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
-from crossdock.model import InstanceOutcome
+from crossdock.model import InstanceOutcome, Priority
 from crossdock.protocols import ADAPTERS, Outgoing
 from crossdock.protocols.folder import FolderAdapter
 from dispatcher.consume import Consumers
@@ -41,7 +42,12 @@ class Clock:
         """Set the clock, and have it looked at."""
         self._now = datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()
         self._targets = targets or self._targets
-        self.consumers.configure(Gateway.model_construct(targets=self._targets))
+        rules = tuple(
+            Rule(name=each.name, targets=(each.name,), priority=Priority.URGENT)
+            for each in self._targets
+        )
+        gateway = Gateway.model_construct(targets=self._targets, rules=rules)
+        self.consumers.configure(gateway)
 
 
 @pytest.fixture
@@ -105,3 +111,23 @@ def test_a_window_that_closes_lets_the_instance_under_way_end_and_nothing_fails(
     assert (record.attempts, record.setbacks, record.next_try) == (0, 0, 0.0)
     clock.set(EVENING)
     assert place.ends(1)[0].delivered == 12
+
+
+def test_what_is_urgent_passes_a_closed_window_where_the_target_says_so(
+    place: Place, clock: Clock
+) -> None:
+    targets = [place.target("night", **NIGHT, urgent_any_time=True), place.target("day", **NIGHT)]
+    urgent = {}
+    for target in targets:
+        send(place, 1, target.name)
+        stored, _ = place.parcel(1, target.name)
+        urgent[target.name] = queue = deliveries(target.name, Priority.URGENT)
+        place.bus.send(queue, stored.delivery_routed(stored.record(target.name).routed))
+    clock.set(NOON, *targets)
+    (end,) = place.ends(1)
+    assert end.delivery.endswith("-night")
+    depths = {queue: place.bus.depth(queue) for queue in urgent.values()}
+    assert depths == {urgent["night"]: 0, urgent["day"]: 1}
+    assert place.bus.depth(deliveries("night")) == 1
+    clock.set(EVENING)
+    place.ends(4)

@@ -41,6 +41,9 @@ class TargetBase(Configured):
     time_zone: TimeZone = Field(
         "UTC", description="IANA time zone of the windows, such as Europe/Berlin."
     )
+    urgent_any_time: bool = Field(
+        False, description="Make urgent deliveries outside the windows, too."
+    )
     check_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         300.0, description="Seconds between the checks by the clock; 0 for none."
     )
