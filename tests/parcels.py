@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crossdock.dicom.part10 import file_meta, read_file_meta
 from crossdock.messages import DeliveryRouted
-from crossdock.model import Instance, delivery_id, new_id
+from crossdock.model import Instance, Priority, delivery_id, new_id
 from crossdock.spool import Origin, Routed, Spool, StoredParcel
 
 
@@ -55,6 +55,7 @@ def route(
     protocol: str = "folder",
     instances: Iterable[int] | None = None,
     revision: int = 1,
+    priority: Priority = Priority.NORMAL,
 ) -> list[DeliveryRouted]:
     """Write the markers of a parcel; return the messages that go with them."""
     numbers = None if instances is None else tuple(instances)
@@ -66,6 +67,7 @@ def route(
             revision=revision,
             at=time.time(),
             instances=numbers,
+            priority=priority,
         )
         for target in targets
     ]
@@ -80,6 +82,7 @@ def route(
             instances=len(numbers or stored.parcel.instances),
             revision=revision,
             at=each.at,
+            priority=priority,
         )
         for each in routed
     ]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crossdock.errors import MessageError
-from crossdock.model import CheckReport, DeliveryState, Frozen, InstanceOutcome
+from crossdock.model import CheckReport, DeliveryState, Frozen, InstanceOutcome, Priority
 
 
 class Message(Frozen):
@@ -100,6 +100,7 @@ class DeliveryRouted(Message):
     instances: int
     revision: int
     at: float
+    priority: Priority = Priority.NORMAL
 
 
 class DeliveryAttempted(Message):

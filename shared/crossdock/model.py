@@ -110,6 +110,19 @@ class DeliveryState(StrEnum):
     DISCARDED = "discarded"  # a person decided so
 
 
+class Priority(StrEnum):
+    """How urgent a delivery is, the most urgent first."""
+
+    URGENT = "urgent"
+    NORMAL = "normal"
+    OFF_PEAK = "off-peak"
+
+    def before(self, other: "Priority") -> bool:
+        """Whether this one is more urgent."""
+        order = tuple(Priority)
+        return order.index(self) < order.index(other)
+
+
 class ParcelState(StrEnum):
     """Where a parcel stands."""
 

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from contract.remotes import Connected, Remote, Secretive, outgoing_of
 from crossdock.config.targets import MODELS
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import Outcome
+from crossdock.pace import Pace
 from crossdock.protocols import ADAPTERS, adapter_for
 from crossdock.protocols.base import Adapter
 from studies import by_uid, make_ct
@@ -213,3 +216,22 @@ def test_closing_twice_is_fine(remote: Remote) -> None:
     adapter.check()
     adapter.close()
     adapter.close()
+
+
+def test_deliveries_at_the_same_time_keep_to_the_bandwidth_together(
+    remote: Remote, tmp_path: Path
+) -> None:
+    paths = make_ct(tmp_path / "ct", 4, size=400_000)
+    target = remote.target(bandwidth="8 Mbit/s", concurrency=2)
+    pace = Pace(target.bytes_per_second)
+
+    def deliver(part: list[Path]) -> list[Outcome]:
+        with adapter_for(target, pace) as adapter:
+            return [each.outcome for each in adapter.send(outgoing_of(part))]
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as threads:
+        outcomes = list(threads.map(deliver, [paths[:2], paths[2:]]))
+    assert time.monotonic() - began >= 0.9 * 1.6
+    assert outcomes == [[Outcome.DELIVERED] * 2] * 2
+    assert remote.received() == by_uid(paths)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field
 
 from config_api.changes import Change
-from crossdock.model import CheckReport, DeliveryState, InstanceOutcome, ParcelState
+from crossdock.model import CheckReport, DeliveryState, InstanceOutcome, ParcelState, Priority
 
 
 def _moment(value: Any) -> Any:
@@ -69,6 +69,7 @@ class DeliverySummary(BaseModel):
     target: str
     protocol: str
     rules: list[str] = Field(description="The rules that chose the target.")
+    priority: Priority = Field(description="How urgent it is: of its rules, the most urgent.")
     revision: int = Field(description="The configuration that it was routed by.")
     store_node: str
     study_instance_uid: str

@@ -154,6 +154,7 @@ def _note_routed(row: DeliveryRow, event: DeliveryRouted) -> None:
     if _newer(event.at, row.routed_at):
         row.protocol = event.protocol
         row.rules = list(event.rules)
+        row.priority = event.priority
         row.instances = event.instances
         row.revision = event.revision
         row.routed_at = event.at

@@ -15,7 +15,7 @@ from config_api.answers import (
 )
 from config_api.database import Database
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
-from crossdock.model import DeliveryState, InstanceOutcome, ParcelState
+from crossdock.model import DeliveryState, InstanceOutcome, ParcelState, Priority
 
 
 Query = Select[*tuple[Any, ...]]
@@ -173,6 +173,7 @@ def _summary(
         target=row.target,
         protocol=row.protocol,
         rules=row.rules,
+        priority=Priority(row.priority),
         revision=row.revision,
         store_node=parcel.store_node if parcel else "",
         study_instance_uid=parcel.study_instance_uid if parcel else "",

@@ -92,6 +92,7 @@ class DeliveryRow(Base):
     target: Mapped[str] = mapped_column(Words(64))
     protocol: Mapped[str] = mapped_column(Words(32), default="")
     rules: Mapped[list[str]] = mapped_column(JSON, default=list)
+    priority: Mapped[str] = mapped_column(Words(16), default="normal", server_default="normal")
     instances: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
     routed_at: Mapped[float | None] = mapped_column(Double)

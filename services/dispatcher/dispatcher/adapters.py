@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from crossdock.config.targets import Target
+from crossdock.pace import Pace
 from crossdock.protocols import Adapter, adapter_for
 from crossdock.telemetry import raised_at
 
@@ -35,7 +36,7 @@ class Lent:
 class Adapters:
     """Lends adapters of one target, from any thread, and closes those that nobody wants.
 
-    An adapter goes to one attempt at a time. It is kept when that ends well, for
+    All of them together keep to the target's bandwidth. An adapter goes to one attempt at a time. It is kept when that ends well, for
     ``IDLE_SECONDS`` without work and ``LONGEST_SECONDS`` in all.
     """
 
@@ -43,6 +44,7 @@ class Adapters:
         self, target: Target, *, idle: float = IDLE_SECONDS, longest: float = LONGEST_SECONDS
     ) -> None:
         self.target = target
+        self._pace = Pace(target.bytes_per_second)
         self._idle_seconds = idle
         self._longest = longest
         self._idle: list[Lent] = []
@@ -81,7 +83,7 @@ class Adapters:
         with self._changed:
             if self._idle:
                 return self._idle.pop()  # the last one, so that surplus ones become idle
-        return Lent(adapter_for(self.target))
+        return Lent(adapter_for(self.target, self._pace))
 
     def _kept(self, lent: Lent) -> bool:
         """Keep an adapter for the next delivery; return whether that was done."""

@@ -1,16 +1,17 @@
-"""Which queues are consumed: one per target that is configured, enabled and not left alone.
+"""Which queues are consumed: those of each target that is configured, enabled and not left alone.
 
-One thread follows the configuration and the failures of targets; each target's deliveries run in
-threads of their own, so that a target that is slow or dead delays no other.
+A target has a queue for normal deliveries, and one for each other priority that rules use. One
+thread follows the configuration, the time windows and the failures of targets; each target's
+deliveries run in threads of their own, so that a target that is slow or dead delays no other.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -20,56 +21,85 @@ from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
 from crossdock.errors import BusError
 from crossdock.messages import DeliveryRetryRequested, Message, TargetChanged
-from crossdock.model import split_delivery_id
+from crossdock.model import Priority, split_delivery_id
 from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
-from dispatcher.metrics import PAUSED
+from dispatcher.dispatch import Enough, Report, Turn
+from dispatcher.metrics import PAUSED, WINDOW_CLOSED
 from dispatcher.retry import Failure, RetryPolicy
+from dispatcher.turns import Gate
 
 
 log = structlog.get_logger(__name__)
 
-
-class Report(Protocol):
-    """Hears how an attempt at a target ended; see ``Breaker.report``."""
-
-    def __call__(self, failure: Failure | None, *, again: bool) -> float | None:
-        """Return for how many seconds the target is left alone, if it is."""
-
-
-Handle = Callable[[Adapters, Message, Report], None]
+Handle = Callable[[Adapters, Message, Report, Turn], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
-_LOOK_SECONDS = 0.05  # whether a target that failed is consumed no longer
+_LOOK_SECONDS = 60.0  # at the time windows, because a machine's clock may be set
+_CLOSED_SECONDS = 0.05  # between two looks whether a target that failed is consumed no longer
 
 
 @dataclass(slots=True)
 class _Consumed:
-    """A target whose queue is consumed: its deliveries run by the settings of its adapters."""
+    """A target whose queues are consumed: its deliveries run by the settings of its adapters.
+
+    ``over`` is set when those in work are to end after the instance that is under way.
+    """
 
     adapters: Adapters
-    subscription: Subscription
-    closed: threading.Event
+    priorities: frozenset[Priority]
+    gate: Gate
+    over: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+    subscriptions: list[Subscription] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        """The target, with the settings that hold for what is in work."""
+        return self.adapters.target
+
+    @contextmanager
+    def turn(self, priority: Priority) -> Iterator[Enough]:
+        """Wait for the turn of a delivery."""
+        with self.gate.turn(priority) as place:
+            yield lambda: self.over.is_set() or self.gate.gives_way(place)
 
     def close(self) -> None:
         """Take no further delivery, and keep no connection; those in work go on to their ends."""
-        self.subscription.close(timeout=0.0)
+        for subscription in self.subscriptions:
+            subscription.close(timeout=0.0)
         self.closed.set()
+        self.gate.close()
         self.adapters.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait until a monotonic time for what is in work."""
+        for subscription in self.subscriptions:
+            subscription.close(max(0.0, deadline - time.monotonic()))
+        self.adapters.close(max(0.0, deadline - time.monotonic()))
 
 
 class Consumers:
-    """Consumes the queues of the targets of some protocols."""
+    """Consumes the queues of the targets of some protocols.
+
+    ``clock`` tells the Unix time that time windows go by.
+    """
 
     def __init__(
-        self, bus: Bus, handle: Handle, protocols: Collection[str], policy: RetryPolicy
+        self,
+        bus: Bus,
+        handle: Handle,
+        protocols: Collection[str],
+        policy: RetryPolicy,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
         self._handle = handle
         self._protocols = frozenset(protocols)
-        self._policy = policy
         self._breaker = Breaker(policy)
+        self._clock = clock
         self._targets: dict[str, Target] = {}
+        self._priorities: dict[str, frozenset[Priority]] = {}
         self._consumed: dict[str, _Consumed] = {}
         self._shown: set[str] = set()
         self._lock = threading.Lock()
@@ -88,6 +118,7 @@ class Consumers:
         changed is not left alone any longer: somebody may have mended them.
         """
         before = self._targets
+        self._priorities = gateway.priorities()
         self._targets = {
             target.name: target
             for target in gateway.targets
@@ -108,8 +139,7 @@ class Consumers:
         for each in self._consumed.values():
             each.close()
         for each in self._consumed.values():
-            each.subscription.close(max(0.0, deadline - time.monotonic()))
-            each.adapters.close(max(0.0, deadline - time.monotonic()))
+            each.join(deadline)
 
     def report(self, name: str, failure: Failure | None, *, again: bool) -> float | None:
         """Take note of how an attempt at a target ended; see ``Breaker.report``."""
@@ -151,59 +181,90 @@ class Consumers:
     def _settle(self) -> float | None:
         """Consume what should be consumed and nothing else; return when to look again."""
         targets, now = self._targets, time.monotonic()
-        pauses = self._paused(now)
+        pauses, closed, change = self._paused(now), *self._windows(targets)
+        wanted = {name: self._wanted(each, closed) for name, each in targets.items()}
         for name, consumed in list(self._consumed.items()):
-            if targets.get(name) != consumed.adapters.target or name in pauses:
+            same = (targets.get(name), wanted.get(name)) == (consumed.target, consumed.priorities)
+            if name in closed and not same:
+                consumed.over.set()
+            if name in pauses or not same:
                 del self._consumed[name]
                 consumed.close()
-                log.info("target.unconsumed", target=name)
-        self._show(targets, pauses)
+                log.info("target.unconsumed", target=name, window_closed=name in closed)
+        self._show(targets, pauses, closed)
         for name, target in targets.items():
-            if name not in self._consumed and name not in pauses:
-                self._consumed[name] = self._consume(target)
-        return min((pause.until - now for pause in pauses.values()), default=None)
+            if name not in self._consumed and name not in pauses and wanted[name]:
+                self._consumed[name] = self._consume(target, wanted[name])
+        return min((*(each.until - now for each in pauses.values()), *change), default=None)
 
-    def _show(self, targets: Collection[str], pauses: Collection[str]) -> None:
-        """Set the metric of each target, and drop those of targets that are gone."""
+    def _wanted(self, target: Target, closed: Collection[str]) -> frozenset[Priority]:
+        """Return the priorities whose queues are to be consumed, unless the target is paused."""
+        used = self._priorities.get(target.name, frozenset())
+        if target.name not in closed:
+            return used
+        return used & {Priority.URGENT} if target.urgent_any_time else frozenset()
+
+    def _windows(self, targets: dict[str, Target]) -> tuple[set[str], list[float]]:
+        """Return the targets whose time windows are closed, and in how many seconds to look again."""
+        now = self._clock()
+        timed = [target for target in targets.values() if target.windows]
+        closed = {target.name for target in timed if not target.is_open(now)}
+        changes = [change - now for each in timed if (change := each.next_change(now)) is not None]
+        return closed, [min(_LOOK_SECONDS, *changes)] if changes else []
+
+    def _show(
+        self, targets: Collection[str], pauses: Collection[str], closed: Collection[str]
+    ) -> None:
+        """Set the metrics of each target, and drop those of targets that are gone."""
         for name in self._shown.difference(targets):
             PAUSED.remove(name)
+            WINDOW_CLOSED.remove(name)
         self._shown = set(targets)
         for name in targets:
             PAUSED.labels(name).set(name in pauses)
+            WINDOW_CLOSED.labels(name).set(name in closed)
 
     def _paused(self, now: float) -> dict[str, Pause]:
         with self._lock:
             return self._breaker.paused(now)
 
-    def _consume(self, target: Target) -> _Consumed:
-        log.info("target.consumed", target=target.name, concurrency=target.concurrency)
-        adapters, closed = Adapters(target), threading.Event()
-        subscription = self._bus.consume(
-            deliveries(target.name),
-            lambda message: self._deal(adapters, closed, message),
-            prefetch=target.concurrency,
-        )
-        return _Consumed(adapters, subscription, closed)
-
-    def _deal(self, adapters: Adapters, closed: threading.Event, message: Message) -> None:
-        """Have a delivery attempted, unless its target failed while the message was on its way.
-
-        What goes back to the queue of a target that is left alone must not come from there at once.
-        """
-        name = adapters.target.name
-        try:
-            self._unless_paused(adapters, message)
-        except Retry:
-            while self._is_paused(name) and not closed.wait(_LOOK_SECONDS):
-                pass
-            raise
-
-    def _unless_paused(self, adapters: Adapters, message: Message) -> None:
-        name = adapters.target.name
-        if self._is_paused(name):
-            raise Retry
-        self._handle(adapters, message, partial(self.report, name))
-
     def _is_paused(self, name: str) -> bool:
         with self._lock:
             return self._breaker.is_paused(name, time.monotonic())
+
+    def _consume(self, target: Target, priorities: frozenset[Priority]) -> _Consumed:
+        log.info("target.consumed", target=target.name, concurrency=target.concurrency)
+        consumed = _Consumed(Adapters(target), priorities, Gate(target.concurrency))
+        # Of several queues one more message each is at hand, or none would wait when a turn ends.
+        ahead = len(priorities) > 1
+        for priority in priorities:
+            subscription = self._bus.consume(
+                deliveries(target.name, priority),
+                self._handler(consumed, priority),
+                prefetch=target.concurrency + ahead,
+            )
+            consumed.subscriptions.append(subscription)
+        return consumed
+
+    def _handler(self, consumed: _Consumed, priority: Priority) -> Callable[[Message], None]:
+        name = consumed.target.name
+        report, turn = partial(self.report, name), partial(self._turn, consumed, priority)
+
+        def handle(message: Message) -> None:
+            try:
+                self._handle(consumed.adapters, message, report, turn)
+            except Retry:
+                # What goes back to the queue of a target that is left alone must not come at once.
+                while self._is_paused(name) and not consumed.closed.wait(_CLOSED_SECONDS):
+                    pass
+                raise
+
+        return handle
+
+    @contextmanager
+    def _turn(self, consumed: _Consumed, priority: Priority) -> Iterator[Enough]:
+        """Wait for the turn of a delivery, whose target may have failed meanwhile."""
+        with consumed.turn(priority) as enough:
+            if self._is_paused(consumed.target.name):
+                raise Retry
+            yield enough

@@ -3,7 +3,6 @@
 The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -34,11 +33,11 @@ _INTERRUPTED = (
 
 
 class Stopped(Exception):  # noqa: N818 — reads as what happened
-    """The dispatcher is to stop; what was not sent yet stays as it is."""
+    """The delivery is to end for now; what was not sent yet stays as it is."""
 
 
 def deliver(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
@@ -46,19 +45,19 @@ def deliver(
     next instance is sent. A kept connection that turns out to be dead is opened again, once.
 
     Raises:
-        Stopped: ``stopping`` was set; nothing failed.
+        Stopped: ``enough`` said so before the last instance; nothing failed.
         OSError: the journal cannot be written.
     """
     name = adapters.target.name
     with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            return _over_kept(adapters, claim, routed, stopping)
+            return _over_kept(adapters, claim, routed, enough)
         except DeliveryError as error:
             return Failure.of(error)
 
 
 def _over_kept(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
 ) -> Failure | None:
     """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
 
@@ -67,14 +66,14 @@ def _over_kept(
     missing = _missing(claim, routed)
     with adapters.lend() as lent:
         try:
-            return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
+            return _attempt(lent.adapter, adapters.target, claim, routed, enough)
         except DeliveryError as error:
             dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
             if not (lent.used and dead):
                 raise
         lent.adapter.close()
         log.info("connection.reopened", target=adapters.target.name)
-        return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
+        return _attempt(lent.adapter, adapters.target, claim, routed, enough)
 
 
 def _attempt(
@@ -82,18 +81,18 @@ def _attempt(
     target: Target,
     claim: Claim,
     routed: list[Outgoing],
-    stopping: threading.Event,
+    enough: Callable[[], bool],
 ) -> Failure | None:
     missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
-    for outcome in _outcomes(adapter, claim, missing):
+    for count, outcome in enumerate(_outcomes(adapter, claim, missing), 1):
         reached("dispatcher.response_received")
         claim.note(outcome=outcome.model_dump(mode="json"))
         reached("dispatcher.outcome_noted")
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
         if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
-        if stopping.is_set():
+        if count < len(missing) and enough():
             raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:

@@ -7,6 +7,9 @@ message comes again, at which nothing is sent twice, because the journal knows.
 import random
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import structlog
 
@@ -19,7 +22,6 @@ from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
-from dispatcher.consume import Report
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.metrics import ATTEMPTS
@@ -27,6 +29,20 @@ from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, de
 
 
 log = structlog.get_logger(__name__)
+
+
+class Report(Protocol):
+    """Hears how an attempt at a target ended; see ``Breaker.report``."""
+
+    def __call__(self, failure: Failure | None, *, again: bool) -> float | None:
+        """Return for how many seconds the target is left alone, if it is."""
+
+
+Enough = Callable[[], bool]
+"""Says whether a delivery is to end after the instance that is under way, without a failure."""
+
+Turn = Callable[[], AbstractContextManager[Enough]]
+"""Waits until a delivery may begin; the block is the attempt."""
 
 
 class Dispatch:
@@ -41,10 +57,11 @@ class Dispatch:
         self._stopping = stopping
         self._damaged: set[str] = set()
 
-    def handle(self, adapters: Adapters, message: Message, report: Report) -> None:
+    def handle(self, adapters: Adapters, message: Message, report: Report, turn: Turn) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
 
-        A message whose marker is gone or claimed by somebody else is stale and dealt with.
+        It waits for its ``turn``. When that says that it is enough, what is missing goes back. A
+        message whose marker is gone or claimed by somebody else is stale and dealt with.
 
         Raises:
             Retry: the same message is wanted again.
@@ -58,7 +75,7 @@ class Dispatch:
             log.debug("delivery.stale", delivery=message.delivery)
             return
         try:
-            self._claimed(adapters, stored, report)
+            self._claimed(adapters, stored, report, turn)
         except BusError as error:
             log.warning("delivery.unreported", delivery=message.delivery, reason=str(error))
             raise Retry(self._policy.first) from error
@@ -81,7 +98,9 @@ class Dispatch:
         finally:
             claim.release()
 
-    def _claimed(self, adapters: Adapters, stored: StoredParcel, report: Report) -> None:
+    def _claimed(
+        self, adapters: Adapters, stored: StoredParcel, report: Report, turn: Turn
+    ) -> None:
         claim = self._claim(stored, adapters.target.name)
         if claim is None:
             return
@@ -89,7 +108,8 @@ class Dispatch:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
-            self._attempt(adapters, stored, claim, report)
+            with turn() as enough:
+                self._attempt(adapters, stored, claim, report, enough)
         except Stopped:
             raise Retry from None
         except SpoolError as error:
@@ -109,7 +129,12 @@ class Dispatch:
         return claim
 
     def _attempt(
-        self, adapters: Adapters, stored: StoredParcel, claim: Claim, report: Report
+        self,
+        adapters: Adapters,
+        stored: StoredParcel,
+        claim: Claim,
+        report: Report,
+        enough: Enough,
     ) -> None:
         started = time.time()
         routed = [
@@ -119,7 +144,7 @@ class Dispatch:
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
             reached("dispatcher.try_noted")
-        failure = deliver(adapters, claim, routed, self._stopping)
+        failure = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
         of_target = None if failure is not None and failure.counts else failure
         pause = report(of_target, again=claim.record.setbacks > 0)
         result = failure.kind.value if failure else "delivered"

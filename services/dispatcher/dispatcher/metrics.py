@@ -26,3 +26,6 @@ SECONDS = Histogram(
 )
 IN_WORK = Gauge("crossdock_deliveries_in_work", "Deliveries being sent now.", ["target"])
 PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left alone.", ["target"])
+WINDOW_CLOSED = Gauge(
+    "crossdock_target_window_closed", "1 while a target's time windows are closed.", ["target"]
+)

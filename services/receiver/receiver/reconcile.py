@@ -13,7 +13,7 @@ more, because a message without its marker, or for a delivery in work, is skippe
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import structlog
 from crossdock.bus import Bus
 from crossdock.bus.topology import PARCELS, deliveries, publish
 from crossdock.errors import BusError, SpoolError
+from crossdock.model import Priority
 from crossdock.spool import Spool, StoredParcel
 from receiver.facts import parcel_received
 
@@ -40,14 +41,22 @@ class _Read:
 
     changed: int
     next_try: float
+    priority: Priority
+
+
+_Delivery = tuple[StoredParcel, str]
+"""A parcel, and the target that it waits for."""
 
 
 class Reconciler:
-    """Reconciles one spool with the queues."""
+    """Reconciles one spool with the queues; ``queue_of`` says by which a delivery is consumed."""
 
-    def __init__(self, spool: Spool, bus: Bus) -> None:
+    def __init__(
+        self, spool: Spool, bus: Bus, queue_of: Callable[[str, Priority], str] = deliveries
+    ) -> None:
         self._spool = spool
         self._bus = bus
+        self._queue_of = queue_of
         self._read: dict[Path, _Read] = {}
         self._short: set[str] = set()
 
@@ -59,10 +68,10 @@ class Reconciler:
         now = time.time()
         self._recover_open()
         received, due = self._unheard(now - grace, now)
-        short, self._short = self._short if grace else {PARCELS, *map(deliveries, due)}, set()
+        short, self._short = self._short if grace else {PARCELS, *due}, set()
         self._announce(received, short)
-        for target, parcels in due.items():
-            self._schedule(target, parcels, short)
+        for queue, waiting in due.items():
+            self._schedule(queue, waiting, short)
         self._spool.sweep_incoming(now)
 
     def _recover_open(self) -> None:
@@ -75,33 +84,27 @@ class Reconciler:
 
     def _unheard(
         self, before: float, now: float
-    ) -> tuple[list[StoredParcel], dict[str, list[StoredParcel]]]:
-        """Return the parcels that no rule has seen, and by target those that it should have."""
+    ) -> tuple[list[StoredParcel], dict[str, list[_Delivery]]]:
+        """Return the parcels that no rule has seen, and by queue what should be in it."""
         received: list[StoredParcel] = []
-        due: dict[str, list[StoredParcel]] = defaultdict(list)
+        due: dict[str, list[_Delivery]] = defaultdict(list)
         known, self._read = self._read, {}
         for stored in self._spool.stored():
             with _others_go_on(stored):
                 if stored.routed:
-                    for target in self._due(stored, known, before, now):
-                        due[target].append(stored)
+                    for target, marker in self._markers(stored, known):
+                        if marker.changed <= before * 1e9 and marker.next_try <= now:
+                            due[self._queue_of(target, marker.priority)].append((stored, target))
                 elif stored.path.stat().st_mtime <= before:
                     received.append(stored)
         return received, due
 
-    def _due(
-        self, stored: StoredParcel, known: dict[Path, _Read], before: float, now: float
-    ) -> list[str]:
-        """Return the targets whose delivery of a parcel should be in its queue, or in work."""
+    def _markers(self, stored: StoredParcel, known: dict[Path, _Read]) -> list[tuple[str, _Read]]:
+        """Return the targets of a parcel's pending deliveries, and what their markers say."""
         pending = stored.targets("pending")
         if not pending:
             stored.retire(self._spool.retired)
-        markers = [(target, self._marker(stored, target, known)) for target in pending]
-        return [
-            target
-            for target, marker in markers
-            if marker.changed <= before * 1e9 and marker.next_try <= now
-        ]
+        return [(target, self._marker(stored, target, known)) for target in pending]
 
     def _marker(self, stored: StoredParcel, target: str, known: dict[Path, _Read]) -> _Read:
         """Return what a marker says; it is read only if it has changed since the last pass."""
@@ -109,7 +112,8 @@ class Reconciler:
         changed = path.stat().st_mtime_ns
         marker = known.get(path)
         if marker is None or marker.changed != changed:
-            marker = _Read(changed, stored.record(target).next_try)
+            record = stored.record(target)
+            marker = _Read(changed, record.next_try, record.routed.priority)
         self._read[path] = marker
         return marker
 
@@ -121,15 +125,14 @@ class Reconciler:
             with _others_go_on(stored):
                 publish(self._bus, parcel_received(stored.parcel))
 
-    def _schedule(self, target: str, parcels: list[StoredParcel], short: set[str]) -> None:
-        queue = deliveries(target)
-        if not self._is_short(queue, len(parcels), short):
+    def _schedule(self, queue: str, waiting: list[_Delivery], short: set[str]) -> None:
+        if not self._is_short(queue, len(waiting), short):
             return
-        idle = [stored for stored in parcels if not stored.in_work(target)]
+        idle = [(stored, target) for stored, target in waiting if not stored.in_work(target)]
         if not self._is_short(queue, len(idle), short):
             return
-        log.warning("deliveries.scheduled_again", target=target, count=len(idle))
-        for stored in idle:
+        log.warning("deliveries.scheduled_again", queue=queue, count=len(idle))
+        for stored, target in idle:
             with _others_go_on(stored):
                 self._bus.send(queue, stored.delivery_routed(stored.record(target).routed))
 

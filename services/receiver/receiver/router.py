@@ -6,12 +6,17 @@ import structlog
 from prometheus_client import Counter
 
 from crossdock.bus import Bus, Retry
-from crossdock.bus.topology import publish
+from crossdock.bus.topology import deliveries, publish
 from crossdock.config import Gateway
 from crossdock.dicom.header import read_keywords
 from crossdock.faults import reached
-from crossdock.messages import DeliveryFinished, Message, ParcelReceived, ParcelRouted
-from crossdock.model import DeliveryState, Parcel, delivery_id
+from crossdock.messages import (
+    DeliveryFinished,
+    Message,
+    ParcelReceived,
+    ParcelRouted,
+)
+from crossdock.model import DeliveryState, Parcel, Priority, delivery_id
 from crossdock.spool import Routed, Spool, StoredParcel
 from receiver.facts import parcel_held
 from receiver.routing import Routing, Rules, Wanted, facts_of
@@ -30,12 +35,23 @@ class Router:
         self._bus = bus
         self._rules: Rules | None = None
         self._protocols: dict[str, str] = {}
+        self._priorities: dict[str, frozenset[Priority]] = {}
         self._revision = 0
 
     def configure(self, gateway: Gateway, revision: int) -> None:
         """Route by this configuration from now on."""
         self._protocols = {target.name: target.type for target in gateway.targets}
+        self._priorities = gateway.priorities()
         self._rules, self._revision = Rules(gateway), revision
+
+    def queue_of(self, target: str, priority: Priority) -> str:
+        """Return the queue by which deliveries of a target are consumed now.
+
+        Where no rule has its priority any longer nobody listens to the queue of that, and it
+        is a normal one.
+        """
+        used = self._priorities.get(target, frozenset(Priority))
+        return deliveries(target, priority if priority in used else Priority.NORMAL)
 
     def handle(self, message: Message) -> None:
         """Route the parcel of a ``parcel.received``; one that is gone or routed is no news.
@@ -124,6 +140,7 @@ class Router:
             revision=self._revision,
             at=time.time(),
             instances=None if whole else tuple(wanted.numbers),
+            priority=wanted.priority,
         )
 
     def _hold_part(self, stored: StoredParcel, routing: Routing, reason: str) -> None:

@@ -16,7 +16,7 @@ def main(settings: Settings) -> int:
         spool = Spool(settings.spool)
         spool.prepare()
         router = Router(spool, service.bus)
-        reconciler = Reconciler(spool, service.bus)
+        reconciler = Reconciler(spool, service.bus, router.queue_of)
         service.follow_configuration(router.configure)
         consumers = [
             service.bus.consume(PARCELS, router.handle, prefetch=2),

@@ -5,22 +5,28 @@ from dataclasses import dataclass, field
 
 from crossdock.config import Gateway, Rule
 from crossdock.config.expression import FACTS, Expression
-from crossdock.model import Instance
+from crossdock.model import Instance, Priority
 
 
 @dataclass(slots=True)
 class Wanted:
-    """What one target gets: the numbers of the instances, and the rules that said so."""
+    """What one target gets: the numbers of the instances, and the rules that said so.
+
+    ``priority`` is that of its most urgent rule.
+    """
 
     numbers: list[int] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
+    priority: Priority = Priority.OFF_PEAK
 
-    def add(self, number: int, rule: str) -> None:
+    def add(self, number: int, rule: Rule) -> None:
         """Let a rule want an instance; a target gets each instance once."""
         if not self.numbers or self.numbers[-1] != number:
             self.numbers.append(number)
-        if rule not in self.rules:
-            self.rules.append(rule)
+        if rule.name not in self.rules:
+            self.rules.append(rule.name)
+        if rule.priority.before(self.priority):
+            self.priority = rule.priority
 
 
 @dataclass(slots=True)
@@ -58,13 +64,13 @@ class Rules:
         rules = self._for(store_node)
         for number, values in instances:
             targets = [
-                (target, rule.name)
+                (target, rule)
                 for rule, expression in rules
                 if expression is None or expression(values)
                 for target in rule.targets
             ]
-            for target, rule_name in targets:
-                routing.wanted.setdefault(target, Wanted()).add(number, rule_name)
+            for target, rule in targets:
+                routing.wanted.setdefault(target, Wanted()).add(number, rule)
             if not targets:
                 routing.unwanted.append(number)
         return routing

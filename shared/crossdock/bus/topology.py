@@ -17,6 +17,7 @@ from crossdock.messages import (
     ParcelRouted,
     TargetChanged,
 )
+from crossdock.model import Priority
 
 
 PARCELS = "parcels"  # parcel.received, to the router
@@ -43,9 +44,10 @@ def acknowledged(queue: str) -> Point | None:
     return _ACKNOWLEDGED.get(queue.partition(".")[0])
 
 
-def deliveries(target: str) -> str:
-    """Return the name of a target's own queue."""
-    return f"deliveries.{target}"
+def deliveries(target: str, priority: Priority = Priority.NORMAL) -> str:
+    """Return the name of a target's own queue for deliveries of a priority."""
+    kind = "deliveries" if priority is Priority.NORMAL else f"deliveries-{priority}"
+    return f"{kind}.{target}"
 
 
 def publish(bus: Bus, message: Message) -> None:
@@ -60,7 +62,7 @@ def publish(bus: Bus, message: Message) -> None:
             bus.send(PARCELS, message)
         case DeliveryRouted():
             bus.send(LEDGER, message)
-            bus.send(deliveries(message.target), message)
+            bus.send(deliveries(message.target, message.priority), message)
         case (
             ParcelRouted()
             | ParcelHeld()

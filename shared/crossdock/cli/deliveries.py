@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crossdock.cli.client import DEFAULT_API, Api, ApiUrl, moment
+from crossdock.model import Priority
 
 
 app = typer.Typer(no_args_is_help=True, help="See, retry and discard deliveries.")
@@ -106,7 +107,7 @@ def _show_list(found: list[dict[str, Any]]) -> None:
     for item in found:
         table.add_row(
             escape(item["id"]),
-            _coloured(item["state"]),
+            _state(item),
             f"{item['delivered'] + item['warnings']}/{item['instances']}",
             escape(item["reason"]),
             moment(item["next_try"]),
@@ -119,6 +120,7 @@ def _show_one(found: dict[str, Any]) -> None:
     console.print(f"{escape(found['id'])} {_coloured(found['state'])} {escape(found['reason'])}")
     for name in ("target", "protocol", "store_node", "study_instance_uid", "series_instance_uid"):
         console.print(f"  {name}: {escape(found[name])}")
+    console.print(f"  priority: {escape(found['priority'])}")
     console.print(f"  rules: {escape(', '.join(found['rules']))} (revision {found['revision']})")
     console.print(
         f"  instances: {found['instances']}, delivered {found['delivered']}, "
@@ -152,6 +154,12 @@ def _history(attempts: list[dict[str, Any]]) -> Table:
             escape(item["detail"]),
         )
     return table
+
+
+def _state(item: dict[str, Any]) -> str:
+    """Return the state, and the priority where it is not the usual one."""
+    usual = item["priority"] == Priority.NORMAL
+    return _coloured(item["state"]) + ("" if usual else f" {escape(item['priority'])}")
 
 
 def _coloured(state: str) -> str:

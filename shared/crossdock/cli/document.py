@@ -15,11 +15,16 @@ class DocumentError(CrossdockError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only, every key once, and dates stay text."""
+    """Plain data only, every key once, and dates and times of day stay text."""
 
+
+_TIME_OF_DAY = ("tag:yaml.org,2002:str", re.compile(r"[0-9]{1,2}:[0-9]{2}$"))  # no number
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    first: [
+        _TIME_OF_DAY,
+        *((tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")),
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -4,6 +4,7 @@ from pydantic import Field, field_validator
 
 from crossdock.config.expression import Expression
 from crossdock.config.fields import Configured, Name, Text
+from crossdock.model import Priority
 
 
 class Rule(Configured):
@@ -19,6 +20,10 @@ class Rule(Configured):
         (), description="Only what came in through these store nodes; all if left out."
     )
     targets: tuple[Name, ...] = Field(min_length=1, description="Where it goes.")
+    priority: Priority = Field(
+        Priority.NORMAL,
+        description="How urgent its deliveries are; of several rules the most urgent counts.",
+    )
     description: Text = ""
 
     @field_validator("when")

@@ -17,6 +17,7 @@ from crossdock.config.rules import Rule
 from crossdock.config.store_nodes import StoreNode
 from crossdock.config.targets import MODELS, Target
 from crossdock.errors import ConfigError, FieldProblem
+from crossdock.model import Priority
 
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,14 @@ class Gateway(Configured):
     def document(self) -> dict[str, Any]:
         """Return it as plain data, without the fields that have their default."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def priorities(self) -> dict[str, frozenset[Priority]]:
+        """Return by target the priorities that its deliveries may have; normal is always one."""
+        found: dict[str, set[Priority]] = {each.name: {Priority.NORMAL} for each in self.targets}
+        for rule in self.rules:
+            for name in rule.targets if rule.enabled else ():
+                found.setdefault(name, {Priority.NORMAL}).add(rule.priority)
+        return {name: frozenset(priorities) for name, priorities in found.items()}
 
     def target(self, name: str) -> "Target | None":
         """Return the target of that name, None if there is none."""

@@ -14,6 +14,7 @@ from typing import Final
 from crossdock.dicom.connection import Connection, describe
 from crossdock.dicom.pdu import FRAME_LENGTH, LAST, frame, pack_frame
 from crossdock.errors import SpoolError
+from crossdock.pace import Pace
 
 
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
@@ -25,12 +26,16 @@ _MAX_PDUS = 512
 
 
 class DatasetSender:
-    """Sends datasets over one connection, in PDUs with at most ``max_data`` bytes of data."""
+    """Sends datasets over one connection, in PDUs with at most ``max_data`` bytes of data.
 
-    def __init__(self, connection: Connection, max_data: int, seconds: float) -> None:
+    With a limited ``pace`` they are no larger than its slices.
+    """
+
+    def __init__(self, connection: Connection, max_data: int, seconds: float, pace: Pace) -> None:
         self._connection = connection
-        self._max_data = max_data
+        self._max_data = max_data = min(max_data, pace.slice)
         self._seconds = seconds
+        self._pace = pace
         self._whole = max_data >= _SENDFILE_FROM and not connection.encrypted and bool(_MORE)
         if not self._whole:
             self._lay_out()
@@ -59,6 +64,7 @@ class DatasetSender:
             length = min(self._max_data, end - offset)
             control = LAST if offset + length == end else 0
             head = command + frame(context_id, control, length + length % 2)
+            self._pace.wait(length)
             self._connection.send(head, self._seconds, _MORE)
             self._connection.send_file(file, offset, length, self._seconds)
             if length % 2:
@@ -68,7 +74,7 @@ class DatasetSender:
 
     def _lay_out(self) -> None:
         step = self._max_data + FRAME_LENGTH
-        count = min(max(_BATCH // step, 1), _MAX_PDUS)
+        count = min(max(min(_BATCH, self._pace.slice) // step, 1), _MAX_PDUS)
         self._buffer = bytearray(count * step)
         self._view = memoryview(self._buffer)
         self._heads = [index * step for index in range(count)]
@@ -92,6 +98,7 @@ class DatasetSender:
                     gap[data] = 0
                 gaps.append(gap[:data])
             _fill(file, gaps, offset, length)
+            self._pace.wait(length)
             total = length + length % 2 + len(gaps) * FRAME_LENGTH
             self._connection.send(self._view[:total], self._seconds)
             offset += length

@@ -35,6 +35,7 @@ from crossdock.dicom.tls import PeerCertificate
 from crossdock.dicom.uids import VERIFICATION
 from crossdock.errors import CrossdockError, SpoolError
 from crossdock.faults import reached
+from crossdock.pace import UNLIMITED, Pace
 
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +52,7 @@ class StorageScu:
     As a context manager it releases the association at the end, and aborts it after an
     exception. Times are seconds: to connect, for the answer to the association request, and
     without progress in a message. ``window`` is how many instances may be under way where the
-    peer grants that. ``abort`` may be called from another thread; all else belongs to one.
+    peer grants that; their bytes keep to ``pace``. ``abort`` may be called from another thread; all else belongs to one.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class StorageScu:
         window: int = 16,
         tls: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
+        pace: Pace = UNLIMITED,
     ) -> None:
         self._host = host
         self._port = port
@@ -80,6 +82,7 @@ class StorageScu:
         self._wanted_window = window
         self._tls = tls
         self._server_hostname = server_hostname
+        self._pace = pace
         self._connection: Connection | None = None
         self._sender: DatasetSender | None = None
         self._contexts: dict[tuple[str, str], int] = {}
@@ -278,7 +281,7 @@ class StorageScu:
         invoked = answer.user.window[0] if answer.user.window else 1
         self._window = min(invoked or self._wanted_window, self._wanted_window) or 1
         self._max_data = pdu.max_data(answer.user.max_length, self._max_pdu)
-        self._sender = DatasetSender(self._talk(), self._max_data, self._dimse_timeout)
+        self._sender = DatasetSender(self._talk(), self._max_data, self._dimse_timeout, self._pace)
         self._associated = True
 
     def _offer(self, path: Path, meta: FileMeta, move_originator: tuple[str, int] | None) -> int:

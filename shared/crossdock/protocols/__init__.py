@@ -9,6 +9,7 @@ import structlog
 
 from crossdock.config.targets import MODELS, TargetBase
 from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.pace import Pace
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.failures import fault
 
@@ -90,8 +91,10 @@ ADAPTERS = _adapters()
 """The adapter of each protocol, by its name."""
 
 
-def adapter_for(target: TargetBase) -> Adapter:
+def adapter_for(target: TargetBase, pace: Pace | None = None) -> Adapter:
     """Return the adapter that speaks the target's protocol.
+
+    Adapters that share the target's bandwidth are given the same ``pace``; without one it has its own.
 
     Raises:
         DeliveryError: there is none here, or it cannot be made.
@@ -100,9 +103,11 @@ def adapter_for(target: TargetBase) -> Adapter:
         words = f"no adapter for {target.type} is installed here; the log says why at the start"
         raise DeliveryError(ErrorKind.MISCONFIGURED, words, temporary=False)
     try:
-        return ADAPTERS[target.type](target)  # type: ignore[call-arg]  # each takes its own settings
+        adapter = ADAPTERS[target.type](target)  # type: ignore[call-arg]  # each takes its own settings
     except Exception as error:
         raise fault(error) from error
+    adapter.pace = pace or Pace(target.bytes_per_second)
+    return adapter
 
 
 __all__ = ["ADAPTERS", "Adapter", "Outgoing", "adapter_for"]

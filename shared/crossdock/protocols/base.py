@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from crossdock.model import CheckReport, Instance, InstanceOutcome, Outcome
+from crossdock.pace import UNLIMITED, Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ class Adapter(ABC):
     delivery can use, and nothing of a delivery: whoever owns the adapter closes it soon. A kept
     connection that is dead is opened anew where that shows before anything is sent; otherwise
     it is UNREACHABLE, and the owner closes the adapter and sends again.
+
+    ``pace`` is set by the owner before anything is sent: all bytes of instances that leave keep to it.
     """
+
+    pace: Pace = UNLIMITED
 
     @abstractmethod
     def check(self) -> CheckReport:

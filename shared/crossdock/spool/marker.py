@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from crossdock.errors import SpoolError
-from crossdock.model import Frozen, InstanceOutcome
+from crossdock.model import Frozen, InstanceOutcome, Priority
 from crossdock.spool.durable import try_lock
 
 
@@ -32,6 +32,7 @@ class Routed(Frozen):
     revision: int
     at: float
     instances: tuple[int, ...] | None = None
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(slots=True)

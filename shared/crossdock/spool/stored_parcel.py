@@ -110,6 +110,7 @@ class StoredParcel:
             instances=len(wanted),
             revision=routed.revision,
             at=routed.at,
+            priority=routed.priority,
         )
 
     def claim(self, target: str) -> Claim | None:

@@ -72,7 +72,7 @@ def test_a_mistake_is_named_by_its_field(kind, changes, field, said):
 @pytest.mark.parametrize(
     ("kind", "changes", "field"),
     [
-        ("rsync", {"bandwidth_limit": 0}, "bandwidth_limit"),
+        ("rsync", {"bandwidth": "400 KB/s"}, "bandwidth"),
         ("rsync", {"batch": 0}, "batch"),
         ("rsync", {"script": "../evil.sh"}, "script"),
         ("rsync", {"script": "a;b"}, "script"),

@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from contract.remotes import make_target
@@ -49,7 +49,10 @@ class Place:
         return stored, messages[0]
 
     def dispatch(
-        self, bus: Bus | None = None, scale: float = 1.0
+        self,
+        bus: Bus | None = None,
+        scale: float = 1.0,
+        enough: Callable[[], bool] = lambda: False,
     ) -> Callable[[Target, Message], None]:
         """Return a dispatcher that has just started, ready to handle messages."""
         policy = RetryPolicy().scaled(scale)
@@ -57,7 +60,7 @@ class Place:
 
         def handle(target: Target, message: Message) -> None:
             with closing(Adapters(target)) as adapters:
-                dispatch.handle(adapters, message, self.hear)
+                dispatch.handle(adapters, message, self.hear, lambda: nullcontext(enough))
 
         return handle
 

@@ -16,8 +16,8 @@ from crossdock.errors import ErrorKind
 from crossdock.messages import Message
 from crossdock.model import DeliveryState
 from dispatcher.adapters import Adapters
-from dispatcher.consume import Consumers, Report
-from dispatcher.dispatch import Dispatch
+from dispatcher.consume import Consumers
+from dispatcher.dispatch import Dispatch, Report, Turn
 from dispatcher.retry import Failure, RetryPolicy
 from parcels import route
 from unit.dispatcher.places import Place
@@ -123,7 +123,7 @@ def test_deliveries_that_fail_together_are_one_setback_and_a_success_ends_the_pa
     handled = threading.Semaphore(0)
     seen: Counter[str] = Counter()
 
-    def handle(adapters: Adapters, _message: Message, report: Report) -> None:
+    def handle(adapters: Adapters, _message: Message, report: Report, _turn: Turn) -> None:
         seen[adapters.target.name] += 1
         for _ in range(10):
             report(Failure(ErrorKind.TIMEOUT, "no response", temporary=True), again=False)

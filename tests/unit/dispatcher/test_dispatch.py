@@ -276,3 +276,24 @@ def test_instances_of_one_uid_keep_their_order_in_every_try(place: Place) -> Non
     twice = outgoing[0].instance.model_copy(update={"number": 4})
     outgoing.append(Outgoing(twice, outgoing[0].path))
     assert all(in_turn(outgoing, setbacks) == outgoing for setbacks in range(5))
+
+
+def test_a_delivery_that_is_enough_for_now_goes_back_without_a_failure(place: Place) -> None:
+    stored, message = place.parcel(12)
+    with pytest.raises(Retry) as raised:
+        place.dispatch(enough=lambda: True)(place.target(), message)
+    assert raised.value.delay == 0
+    assert 1 <= len(place.files()) < 12
+    record = stored.record("research")
+    assert (record.attempts, record.setbacks, record.reason) == (0, 0, "")
+    assert place.reports == []
+    kept = {path: path.stat().st_ino for path in place.files()}
+    place.dispatch()(place.target(), message)
+    assert place.ends(1)[0].delivered == 12
+    assert {path: path.stat().st_ino for path in kept} == kept
+
+
+def test_the_last_instance_ends_a_delivery_even_when_it_is_enough(place: Place) -> None:
+    _, message = place.parcel(1)
+    place.dispatch(enough=lambda: True)(place.target(), message)
+    assert place.ends(1)[0].state is DeliveryState.DELIVERED

@@ -22,7 +22,7 @@ from crossdock.messages import (
     ParcelRouteRequested,
     RequestFinished,
 )
-from crossdock.model import DeliveryState, delivery_id
+from crossdock.model import DeliveryState, Priority, delivery_id
 from crossdock.spool import Spool, StoredParcel
 from parcels import make_spool, store_parcel
 from receiver.facts import parcel_received
@@ -41,7 +41,7 @@ class Bench:
         self.bus = bus
         self.spool: Spool = make_spool(directory / "spool")
         self.router = Router(self.spool, bus)
-        self.reconciler = Reconciler(self.spool, bus)
+        self.reconciler = Reconciler(self.spool, bus, self.router.queue_of)
         self.requests = Requests(self.spool, bus)
 
     def configure(self, *rules: dict[str, object]) -> None:
@@ -90,6 +90,36 @@ def test_a_parcel_gets_a_marker_and_a_message_for_each_target(bench: Bench) -> N
     assert (message.parcel, message.instances, message.revision) == (stored.id, 3, 7)
     kinds = [type(each) for each in bench.taken(LEDGER)]
     assert kinds == [ParcelRouted, DeliveryRouted, DeliveryRouted]
+
+
+def test_a_delivery_goes_by_the_queue_of_its_priority_and_its_marker_knows_it(
+    bench: Bench,
+) -> None:
+    bench.configure({"targets": ["a"], "priority": "urgent"}, {"targets": ["b"]})
+    stored = bench.parcel()
+    bench.route(stored)
+    assert stored.record("a").routed.priority is Priority.URGENT
+    assert stored.record("b").routed.priority is Priority.NORMAL
+    assert bench.bus.depth(deliveries("a")) == 0
+    (message,) = bench.taken(deliveries("a", Priority.URGENT))
+    assert isinstance(message, DeliveryRouted)
+    assert message.priority is Priority.URGENT
+    bench.reconciler.run(grace=0.0)
+    assert bench.bus.depth(deliveries("a", Priority.URGENT)) == 1, "it was lost"
+    assert bench.bus.depth(deliveries("a")) == 0
+
+
+def test_what_is_urgent_by_no_rule_any_longer_does_not_wait_where_nobody_listens(
+    bench: Bench,
+) -> None:
+    bench.configure({"targets": ["a"], "priority": "urgent"})
+    stored = bench.parcel()
+    bench.route(stored)
+    bench.configure({"targets": ["a"]})
+    bench.reconciler.run(grace=0.0)
+    (message,) = bench.taken(deliveries("a"))
+    assert isinstance(message, DeliveryRouted)
+    assert message.parcel == stored.id
 
 
 def test_a_parcel_that_comes_twice_is_routed_once(bench: Bench) -> None:

@@ -84,3 +84,22 @@ def test_every_instance_goes_to_the_union_of_its_rules_or_is_unwanted(
         assert got == expected
         assert (number in routing.unwanted) == (not expected)
     assert all(len(set(w.numbers)) == len(w.numbers) for w in routing.wanted.values())
+
+
+def test_of_the_rules_that_want_something_for_a_target_the_most_urgent_says_how_urgent_it_is() -> (
+    None
+):
+    rules = _rules(
+        {"targets": ["a", "b", "c"], "priority": "off-peak"},
+        {"targets": ["b", "a"], "when": 'Modality == "CT"'},
+        {"targets": ["a"], "when": 'StudyDescription == "STROKE"', "priority": "urgent"},
+    )
+    stroke = {"Modality": "CT", "StudyDescription": "STROKE"}
+    wanted = rules.route("n1", [(1, stroke), (2, {"Modality": "MR"})]).wanted
+    assert {name: each.priority for name, each in wanted.items()} == {
+        "a": "urgent",
+        "b": "normal",
+        "c": "off-peak",
+    }
+    calm = rules.route("n1", [(1, {"Modality": "MR", "StudyDescription": "KNEE"})]).wanted
+    assert {each.priority for each in calm.values()} == {"off-peak"}

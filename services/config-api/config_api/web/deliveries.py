@@ -1,5 +1,6 @@
 """Deliveries: what was sent where, what was not and why, and what a person does about it."""
 
+import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from config_api.answers import DeliveryAnswer, DeliverySummary, Done, Listing
 from config_api.configuration import Conflict
+from config_api.waiting import explained
 from config_api.web.body import JsonObject, described
 from config_api.web.paging import Paging, listing
 from config_api.web.parts import Parts
@@ -50,7 +52,8 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
         found = parts.records.deliveries(
             page, state=state, target=target, study=study, parcel=parcel
         )
-        return listing(found, page.limit)
+        gateway = parts.configuration.current().gateway
+        return listing(explained(found, gateway, time.time()), page.limit)
 
     @routes.get(
         "/{identifier}",
@@ -62,7 +65,7 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
         found = parts.records.delivery(identifier)
         if found is None:
             raise _not_found(identifier)
-        return found
+        return explained([found], parts.configuration.current().gateway, time.time())[0]
 
 
 def _requests(routes: APIRouter, parts: Parts) -> None:

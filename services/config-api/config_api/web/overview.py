@@ -1,6 +1,7 @@
 """The page that shows at a glance what runs, what waits and what needs a person."""
 
 import secrets
+import time
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from config_api.database import DatabaseUnavailable
 from config_api.records import Page
+from config_api.waiting import explained, window_words
 from config_api.web.health import revision_in_force
 from config_api.web.parts import Parts
 from crossdock import __version__
@@ -65,13 +67,15 @@ def _facts(parts: Parts) -> dict[str, Any]:
 
 def _from_database(parts: Parts) -> dict[str, Any]:
     revision = parts.configuration.current()
+    now = time.time()
     return {
         "unavailable": "",
         "revision": revision.number,
         "gateway": revision.gateway,
         "counts": _by_state(parts.records.counts()),
-        "deliveries": parts.records.deliveries(_PAGE),
+        "deliveries": explained(parts.records.deliveries(_PAGE), revision.gateway, now),
         "held": parts.records.parcels(_PAGE, state=ParcelState.HELD.value),
+        "windows": {each.name: window_words(each, now) for each in revision.gateway.targets},
         "checks": {each.target: each for each in parts.checks.standings()},
     }
 
@@ -83,6 +87,7 @@ def _from_nothing() -> dict[str, Any]:
         "counts": _by_state({}),
         "deliveries": [],
         "held": [],
+        "windows": {},
         "checks": {},
     }
 

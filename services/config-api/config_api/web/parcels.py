@@ -1,5 +1,6 @@
 """Parcels: what arrived, what nobody wanted, and what a person does about that."""
 
+import time
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from config_api.answers import Done, Listing, ParcelAnswer, ParcelSummary
 from config_api.configuration import Conflict
+from config_api.waiting import explained
 from config_api.web.body import JsonObject, described
 from config_api.web.deliveries import Study
 from config_api.web.paging import Paging, listing
@@ -58,7 +60,9 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
         found = parts.records.parcel(identifier)
         if found is None:
             raise _not_found(identifier)
-        return found
+        gateway = parts.configuration.current().gateway
+        deliveries = explained(found.deliveries, gateway, time.time())
+        return found.model_copy(update={"deliveries": deliveries})
 
 
 def _requests(routes: APIRouter, parts: Parts) -> None:

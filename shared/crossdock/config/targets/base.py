@@ -2,11 +2,14 @@
 
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from crossdock.config.bandwidth import Bandwidth, bytes_per_second
 from crossdock.config.fields import Configured, Email, Host, Name, Port, Seconds, Text
 from crossdock.config.naming import check_template, keywords_of
+from crossdock.config.windows import TimeZone, Window, next_change, open_at
 
 
 Direction = Literal["store", "query", "both"]
@@ -27,6 +30,20 @@ class TargetBase(Configured):
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Deliveries to this target at the same time, per dispatcher."
     )
+    bandwidth: Bandwidth | None = Field(
+        None,
+        description="At most this much for all deliveries of one dispatcher together, such as "
+        "`20 Mbit/s` or `2.5 MB/s`; no limit if left out.",
+    )
+    windows: Annotated[tuple[Window, ...], Field(max_length=32)] = Field(
+        (), description="When deliveries are made; at any time if left out."
+    )
+    time_zone: TimeZone = Field(
+        "UTC", description="IANA time zone of the windows, such as Europe/Berlin."
+    )
+    urgent_any_time: bool = Field(
+        False, description="Make urgent deliveries outside the windows, too."
+    )
     check_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         300.0, description="Seconds between the checks by the clock; 0 for none."
     )
@@ -37,6 +54,19 @@ class TargetBase(Configured):
     def stores(self) -> bool:
         """Whether deliveries may go there."""
         return self.direction != "query"
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The bandwidth in bytes per second, None for no limit."""
+        return None if self.bandwidth is None else bytes_per_second(self.bandwidth)
+
+    def is_open(self, now: float) -> bool:
+        """Whether its time windows let deliveries be made at a Unix time."""
+        return not self.windows or open_at(self.windows, ZoneInfo(self.time_zone), now)
+
+    def next_change(self, now: float) -> float | None:
+        """Return the Unix time at which its windows open or close next; None for never."""
+        return next_change(self.windows, ZoneInfo(self.time_zone), now) if self.windows else None
 
     @field_validator("direction")
     @classmethod

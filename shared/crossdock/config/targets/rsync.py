@@ -12,9 +12,6 @@ class RsyncTarget(SshTarget):
     """A directory on a host that has rsync, over SSH."""
 
     type: Literal["rsync"]
-    bandwidth_limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
-        None, description="At most so many KB/s (1024 bytes); no limit if left out."
-    )
     batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1000, description="Instances per run of rsync, at most; they get their names together."
     )

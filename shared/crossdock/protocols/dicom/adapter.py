@@ -61,7 +61,7 @@ class DicomAdapter(Adapter):
     def _lanes(self, count: int) -> list[Sender]:
         """Return that many senders, those first that may have an association already."""
         missing = count - len(self._senders)
-        self._senders += [Sender(self._target) for _ in range(missing)]
+        self._senders += [Sender(self._target, self.pace) for _ in range(missing)]
         return self._senders[:count]
 
     def _interrupt(self) -> None:

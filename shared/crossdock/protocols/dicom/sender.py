@@ -14,6 +14,7 @@ from crossdock.dicom.storage_scu import MAX_CONTEXTS, StorageScu
 from crossdock.dicom.tls import client_context
 from crossdock.errors import DicomError, SpoolError
 from crossdock.model import InstanceOutcome, Outcome
+from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.base import Outgoing
 from crossdock.protocols.dicom.failures import failure
 from crossdock.protocols.dicom.offering import (
@@ -39,7 +40,7 @@ class _Awaited:
     remark: str = ""
 
 
-def scu_of(target: StorageScpTarget, route: Route) -> StorageScu:
+def scu_of(target: StorageScpTarget, route: Route, pace: Pace = UNLIMITED) -> StorageScu:
     """Return an SCU with a target's settings, not connected yet.
 
     Raises:
@@ -57,6 +58,7 @@ def scu_of(target: StorageScpTarget, route: Route) -> StorageScu:
         dimse_timeout=target.timeout,
         window=target.window,
         tls=client_context(tls) if tls is not None else None,
+        pace=pace,
     )
 
 
@@ -72,8 +74,9 @@ class Sender:
     deliveries that take turns need no more than one association.
     """
 
-    def __init__(self, target: StorageScpTarget) -> None:
+    def __init__(self, target: StorageScpTarget, pace: Pace) -> None:
         self._target = target
+        self._pace = pace
         self._scu: StorageScu | None = None
         self._route: Route | None = None
         self._proposed: dict[Proposal, None] = {}
@@ -116,7 +119,7 @@ class Sender:
             return
         wanted = list(dict.fromkeys([*group.proposals, *known]))[:MAX_CONTEXTS]
         self._end(politely=idle)
-        self._scu, self._route = scu_of(self._target, group.route), group.route
+        self._scu, self._route = scu_of(self._target, group.route, self._pace), group.route
         self._scu.connect()
         if self._interrupted:
             raise AssociationAborted("another association of the delivery failed")

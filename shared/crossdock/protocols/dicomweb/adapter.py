@@ -27,6 +27,7 @@ class DicomwebAdapter(Adapter):
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
         """See ``Adapter.send``."""
+        self._adapter.pace = self.pace
         return self._adapter.send(instances)
 
     def finish(self, instances: Sequence[Outgoing]) -> None:
@@ -63,7 +64,7 @@ class StowAdapter(Adapter):
         lanes = 1 if alone else self._target.connections
         found = batches(part, self._target.batch_instances, self._target.batch_bytes)
         if self._client is None:
-            self._client = Client(self._target)
+            self._client = Client(self._target, self.pace)
         stored = in_order(Store(self._target, self._client).store, found, lanes)
         over = False
         try:

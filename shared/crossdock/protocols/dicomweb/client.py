@@ -15,6 +15,7 @@ from crossdock.config.targets.dicomweb import ClientCredentials, DicomwebTarget
 from crossdock.dicom.errors import TlsMisconfigured
 from crossdock.dicom.tls import TlsFiles, own_client_context
 from crossdock.errors import DeliveryError, ErrorKind
+from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.dicomweb.failures import Answer, of_transport
 from crossdock.protocols.dicomweb.login import Headers, Login, revealed
 from crossdock.protocols.dicomweb.multipart import Multipart
@@ -53,8 +54,9 @@ class Client:
     for each other for ever in httpcore 1.0.
     """
 
-    def __init__(self, target: DicomwebTarget) -> None:
+    def __init__(self, target: DicomwebTarget, pace: Pace = UNLIMITED) -> None:
         self._target = target
+        self._pace = pace
         self.login = Login(target, self._post_form)
         self._context: ssl.SSLContext | None = None
         self._idle: list[httpx.Client] = []
@@ -98,7 +100,7 @@ class Client:
         headers: dict[str, str | bytes] = {"Accept": request.accept, "Accept-Encoding": "identity"}
         content: Iterator[bytes] | bytes | None = None
         if isinstance(request.body, Multipart):
-            content = request.body.blocks(self._attempts.go_on)
+            content = self._pace.through(request.body.blocks(self._attempts.go_on))
             headers["Content-Length"] = str(request.body.length)
             headers["Content-Type"] = request.body.content_type
         elif request.body is not None:

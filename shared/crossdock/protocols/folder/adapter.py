@@ -176,7 +176,7 @@ class FolderAdapter(Adapter):
         try:
             with files.opened(files.create(directory, temporary)) as file:
                 files.write(file, payload.meta)
-                files.copy(payload.file, payload.offset, file)
+                files.copy(payload.file, payload.offset, file, self.pace)
                 self._dress_file(file)
             while free is not None and not files.give_name(directory, temporary, free):
                 free = self._free_name(directory, name, payload)

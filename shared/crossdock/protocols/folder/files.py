@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from crossdock.dicom.part10 import parse_file_meta
 from crossdock.errors import DicomError
+from crossdock.pace import Pace
 from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.folder.failures import words
 
@@ -118,25 +119,31 @@ def exists(directory: int, name: str) -> bool:
     return True
 
 
-def copy(source: int, offset: int, destination: int) -> None:
+def copy(source: int, offset: int, destination: int, pace: Pace) -> None:
     """Append ``source`` from ``offset`` on; the kernel, or the server of a share, copies if it can.
+
+    With a limited ``pace`` that is done in slices, each of which is waited for after it.
 
     Raises:
         SpoolUnreadable: the source cannot be read.
     """
+    at_once = min(_COPY_AT_ONCE, pace.slice)
     with contextlib.suppress(OSError):  # said again below by whichever side is at fault
-        while copied := os.copy_file_range(source, destination, _COPY_AT_ONCE, offset):
+        while copied := os.copy_file_range(source, destination, at_once, offset):
             offset += copied
+            pace.wait(copied)
     with contextlib.suppress(OSError):  # the former works within one file system only
-        while copied := os.sendfile(destination, source, offset, _COPY_AT_ONCE):
+        while copied := os.sendfile(destination, source, offset, at_once):
             offset += copied
-    while block := _read(source, offset):
+            pace.wait(copied)
+    while block := _read(source, offset, min(_BLOCK, pace.slice)):
         offset += write(destination, block)
+        pace.wait(len(block))
 
 
-def _read(source: int, offset: int) -> bytes:
+def _read(source: int, offset: int, length: int = _BLOCK) -> bytes:
     try:
-        return os.pread(source, _BLOCK, offset)
+        return os.pread(source, length, offset)
     except OSError as error:
         raise SpoolUnreadable(words(error)) from error
 

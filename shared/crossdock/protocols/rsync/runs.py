@@ -81,8 +81,9 @@ class Rsync:
         ]
         if self.syncs:
             options.append("--fsync")
-        if self._target.bandwidth_limit is not None:
-            options.append(f"--bwlimit={self._target.bandwidth_limit}")
+        rate = self._target.bytes_per_second
+        if rate is not None:  # each run keeps to its share, as it does not know of the others
+            options.append(f"--bwlimit={max(1, int(rate / self._target.concurrency / 1024))}")
         return self._run(directory, [*options, "--", *roots, self._remote()])
 
     def missing(self, directory: Path, roots: Sequence[str]) -> Run:

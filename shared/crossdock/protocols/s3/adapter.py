@@ -84,7 +84,7 @@ class S3Adapter(Adapter):
             StoreFailed: secrets or certificates cannot be used.
         """
         if self._connected is None:
-            self._connected = Store(self._target)
+            self._connected = Store(self._target, self.pace)
         return self._connected
 
     def _send(self, instances: Iterable[Outgoing], line: Line) -> Iterator[InstanceOutcome]:

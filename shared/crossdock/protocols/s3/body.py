@@ -6,6 +6,7 @@ import threading
 from base64 import b64encode
 from functools import cached_property
 
+from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.failures import Interrupted
 from crossdock.protocols.payload import Payload
 
@@ -24,12 +25,15 @@ def part_size(size: int) -> int:
 class Body(io.BytesIO):
     """Some bytes, their MD5, and a way to have whoever sends them fail: set ``stopped``.
 
-    As a stream it is sent piece by piece, so that a time-out is about each piece.
+    As a stream it is sent piece by piece, so that a time-out is about each piece. It keeps to
+    ``pace`` while it is ``leaving``, and not when it is read only to be signed.
     """
 
-    def __init__(self, data: bytes, stopped: threading.Event) -> None:
+    def __init__(self, data: bytes, stopped: threading.Event, pace: Pace = UNLIMITED) -> None:
         super().__init__(data)
         self._stopped = stopped
+        self._pace = pace
+        self.leaving = False
 
     @cached_property
     def md5(self) -> bytes:
@@ -49,10 +53,17 @@ class Body(io.BytesIO):
         """
         if self._stopped.is_set():
             raise Interrupted
-        return super().read(size)
+        if not (self.leaving and self._pace.limited):
+            return super().read(size)
+        most = self._pace.slice
+        data = super().read(most if size is None or size < 0 else min(size, most))
+        self._pace.wait(len(data))
+        return data
 
 
-def read_body(payload: Payload, position: int, length: int, stopped: threading.Event) -> Body:
+def read_body(
+    payload: Payload, position: int, length: int, stopped: threading.Event, pace: Pace
+) -> Body:
     """Return ``length`` bytes of an instance's file, fewer only at its end.
 
     Raises:
@@ -63,4 +74,4 @@ def read_body(payload: Payload, position: int, length: int, stopped: threading.E
     while read < length:
         pieces.append(payload.pread(length - read, position + read))
         read += len(pieces[-1])
-    return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), stopped)
+    return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces), stopped, pace)

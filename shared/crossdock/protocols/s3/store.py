@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError
 from crossdock.config.targets import S3Target
 from crossdock.dicom.errors import TlsMisconfigured
 from crossdock.errors import ErrorKind, SecretUnavailable
+from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.failures import InstanceRefused, Interrupted
 from crossdock.protocols.payload import Payload
 from crossdock.protocols.s3.answers import no_store
@@ -40,8 +41,9 @@ class Store:
     the one object is.
     """
 
-    def __init__(self, target: S3Target) -> None:
+    def __init__(self, target: S3Target, pace: Pace = UNLIMITED) -> None:
         self._target = target
+        self._pace = pace
         self._workers = Workers(target.transfers, "s3-part")
         self._asked_for = _asked_for(target)
         with self._translating():
@@ -61,7 +63,7 @@ class Store:
             Interrupted: ``stopped`` was set.
         """
         if payload.size <= PART_SIZE:
-            self.put(key, read_body(payload, 0, payload.size, stopped), _DICOM)
+            self.put(key, read_body(payload, 0, payload.size, stopped, self._pace), _DICOM)
         else:
             self._upload_parts(key, payload, stopped)
 
@@ -172,7 +174,7 @@ class Store:
         size: int,
         stopped: threading.Event,
     ) -> dict[str, object]:
-        body = read_body(payload, (number - 1) * size, size, stopped)
+        body = read_body(payload, (number - 1) * size, size, stopped, self._pace)
         for patience in _PATIENCE:
             try:
                 return self._put_one(upload, number, body)

@@ -17,6 +17,7 @@ from botocore.utils import get_environ_proxies
 from crossdock import __version__
 from crossdock.config.targets import S3Target
 from crossdock.dicom.tls import TlsFiles, own_client_context
+from crossdock.protocols.s3.body import Body
 
 
 _creating = threading.Lock()  # botocore makes one client at a time
@@ -56,11 +57,16 @@ class Transport(URLLib3Session):
         """Send a request and return its answer, in place of the client's own session."""
         if self._taking and "Expect" in request.headers:
             del request.headers["Expect"]
+        if isinstance(request.body, Body):
+            request.body.leaving = True
         try:
             answer: AWSResponse = self.send(request)
         except BaseException:
             self._taking = False
             raise
+        finally:
+            if isinstance(request.body, Body):
+                request.body.leaving = False
         if request.method == "PUT":
             self._taking = answer.status_code < HTTPStatus.MULTIPLE_CHOICES
         return answer

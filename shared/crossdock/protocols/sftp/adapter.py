@@ -52,7 +52,7 @@ class SftpAdapter(Adapter):
         try:
             for outgoing in instances:
                 if uploads is None:
-                    uploads = Uploads(self._target, self._places, self._opened())
+                    uploads = Uploads(self._target, self._places, self._opened(), self.pace)
                 if len(underway) >= self._target.files_in_flight:
                     yield underway.popleft().result()
                 done = asyncio.Event()
@@ -74,7 +74,7 @@ class SftpAdapter(Adapter):
         directories = self._places.directories(instances)
         try:
             connection = self._opened()
-            uploads = Uploads(self._target, self._places, connection)
+            uploads = Uploads(self._target, self._places, connection, self.pace)
             for directory in directories:
                 connection.run(uploads.complete(directory))
         except InstanceRefused as error:

@@ -8,6 +8,7 @@ broke is always a beginning of the delivery. Coroutines of the connection's loop
 import asyncio
 import contextlib
 import posixpath
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ import asyncssh
 from crossdock.config.targets import SftpTarget
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
+from crossdock.pace import Pace
 from crossdock.protocols.base import Outgoing
 from crossdock.protocols.failures import InstanceRefused, SpoolUnreadable
 from crossdock.protocols.payload import Payload
@@ -46,12 +48,16 @@ class _Upload:
 class Uploads:
     """Uploads of one delivery over an open connection."""
 
-    def __init__(self, target: SftpTarget, places: Places, connection: Connection) -> None:
+    def __init__(
+        self, target: SftpTarget, places: Places, connection: Connection, pace: Pace
+    ) -> None:
         self._target = target
         self._places = places
         self._connection = connection
         self._session = connection.session
-        self._block = min(_LARGEST_BLOCK, self._session.limits.max_write_len or 32768)
+        self._pace = pace
+        limit = self._session.limits.max_write_len or 32768
+        self._block = min(_LARGEST_BLOCK, limit, pace.slice)
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._directories: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -211,8 +217,9 @@ class Uploads:
             while position < payload.size and not failed:
                 await self._room.acquire()
                 try:
+                    await self._due(min(self._block, payload.size - position))
                     data = payload.pread(self._block, position)
-                except SpoolUnreadable:
+                except (SpoolUnreadable, asyncio.CancelledError):
                     self._room.release()
                     raise
                 task = asyncio.ensure_future(self._write_block(file, data, position))
@@ -223,6 +230,11 @@ class Uploads:
         finally:
             for task in pending:
                 task.cancel()
+
+    async def _due(self, size: int) -> None:
+        if self._pace.limited:
+            await asyncio.sleep(self._pace.delay(size, time.monotonic()))
+            self._connection.moved()  # it is we who wait
 
     async def _write_block(self, file: asyncssh.SFTPClientFile, data: bytes, position: int) -> None:
         try:

@@ -76,7 +76,7 @@ class XnatAdapter(Adapter):
             from crossdock.protocols.xnat.client import Client  # noqa: PLC0415
             from crossdock.protocols.xnat.projects import Projects  # noqa: PLC0415
 
-            self._client = Client(self._target)
+            self._client = Client(self._target, self.pace)
             self._projects = Projects(self._target, self._client)
         return self._client, self._projects
 

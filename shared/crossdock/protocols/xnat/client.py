@@ -15,6 +15,7 @@ from crossdock.config.targets import XnatTarget
 from crossdock.dicom.errors import TlsMisconfigured
 from crossdock.dicom.tls import TlsFiles, own_client_context
 from crossdock.errors import ErrorKind, SecretUnavailable
+from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.failures import TargetFailed
 from crossdock.protocols.web.attempts import Attempts, Trace
 from crossdock.protocols.xnat.answers import Answer, failed
@@ -56,8 +57,9 @@ class Client:
         TargetFailed: by all methods but ``close``: there is no answer, or none that XNAT gives.
     """
 
-    def __init__(self, target: XnatTarget) -> None:
+    def __init__(self, target: XnatTarget, pace: Pace = UNLIMITED) -> None:
         self._target = target
+        self._pace = pace
         self._session: str | None = None
         self._opening = threading.Lock()
         self._attempts = Attempts()
@@ -196,7 +198,7 @@ class Client:
             return _answer(response, most)
 
     def _watched(self, body: Body) -> Iterator[bytes]:
-        for block in body.blocks():
+        for block in self._pace.through(body.blocks()):
             self._attempts.go_on()
             yield block
 

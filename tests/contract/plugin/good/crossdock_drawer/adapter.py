@@ -1,7 +1,6 @@
 """The adapter of drawers."""
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -64,7 +63,8 @@ class DrawerAdapter(Adapter):
         unfinished = self._drawer / f".{outgoing.path.parent.name}-{outgoing.path.name}.part"
         try:
             with Payload(outgoing) as payload, unfinished.open("wb") as file:
-                shutil.copyfileobj(payload, file, 1024 * 1024)
+                for block in self.pace.through(iter(lambda: payload.read(1024 * 1024), b"")):
+                    file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(place)
