@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crossdock.bus.topology import queue_of
+from crossdock.bus.topology import deliveries
 from crossdock.config import Rule
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
@@ -39,7 +39,7 @@ class Ranked(Place):
         stored = store_parcel(self.spool, files)
         self.ids[stored.id] = priority
         (message,) = route(stored, "research", priority=priority)
-        self.bus.send(queue_of(message), message)
+        self.bus.send(deliveries(message.target, message.priority), message)
         return stored
 
     def order(self, count: int) -> list[Priority]:
