@@ -1,13 +1,13 @@
 """A gateway with its broker and its targets, and what was sent through it so far."""
 
-from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 from crash.gateway import Gateway
 from crash.study import Study
-from crash.targets import Targets
+from crash.targets import ARCHIVE, Sent, Targets
+from crossdock.spool.marker import read_record
 from ports import free_port
 from servers.keeper import keeping
 from servers.rabbitmq import rabbitmq
@@ -24,7 +24,7 @@ class House:
         self._gateway: Gateway | None = None
         self._number = 0
         self.sound = False
-        self._passed: list[tuple[Study, Counter[str], int]] = []
+        self._passed: list[tuple[Study, Sent]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -81,10 +81,20 @@ class House:
             and delivered >= targets * len(study.wanted)
         )
 
-    def check(self, study: Study, offered: Counter[str], sent_twice: int) -> None:
+    def journalled(self) -> set[str]:
+        """Return the instances that the archive has confirmed, as journals say."""
+        assert self._gateway is not None
+        found: set[str] = set()
+        for journal in (self._gateway.data / "spool").glob(f"*/*/*/{ARCHIVE}"):
+            with suppress(FileNotFoundError):  # its parcel has just moved on
+                outcomes = read_record(journal).outcomes.values()
+                found |= {each.sop_instance_uid for each in outcomes if each.confirmed}
+        return found
+
+    def check(self, study: Study, sent: Sent) -> None:
         """Check what the targets got, now and again at the end of everything."""
-        self.targets.check(study, offered, sent_twice)
-        self._passed.append((study, offered, sent_twice))
+        self.targets.check(study, sent)
+        self._passed.append((study, sent))
 
     def check_everything_again(self) -> None:
         """Check all cases so far once more: nothing came late, and only held parcels are left."""
@@ -92,8 +102,8 @@ class House:
             return
         self._gateway.wait_ready()
         until(lambda: self._states() == {"held"}, what="only held parcels are in the spool")
-        for study, offered, sent_twice in self._passed:
-            self.targets.check(study, offered, sent_twice)
+        for study, sent in self._passed:
+            self.targets.check(study, sent)
 
     def _states(self) -> set[str]:
         assert self._gateway is not None

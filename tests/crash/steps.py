@@ -37,11 +37,6 @@ CHANGES: frozenset[Point] = frozenset(
 IN_MAIN_PROCESS: frozenset[Point] = frozenset({"receiver.parcel_published"})
 """Points of the receiver that lie in no worker of it."""
 
-UNJOURNALLED: frozenset[Point] = frozenset(
-    {"dispatcher.instance_sent", "dispatcher.response_received"}
-)
-"""Where a target may have taken an instance of which the journal does not know yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -60,9 +55,18 @@ class Case:
         return self.owner == self.victim
 
     @property
+    def in_worker(self) -> bool:
+        """Whether it is a worker of the receiver that dies."""
+        return self.kills_itself and self.owner == "receiver" and self.point not in IN_MAIN_PROCESS
+
+    @property
     def sent_twice(self) -> int:
-        """How many instances may be sent twice: what was under way in the one association."""
-        return int(self.victim == "dispatcher" and self.point in UNJOURNALLED)
+        """How many instances may be sent twice: what was under way in the one association.
+
+        Only a dispatcher's death can do that. Whichever step it dies at, another thread of it may
+        just have had an answer that the journal does not know.
+        """
+        return int(self.victim == "dispatcher")
 
     def __str__(self) -> str:
         return f"{self.point}-{self.victim}"

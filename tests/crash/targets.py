@@ -1,6 +1,7 @@
 """The two targets of the matrix, and what they got, seen from outside."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,22 @@ from crash.study import WANTED, Study
 from crossdock.protocols.placing import COMPLETE
 from servers.keeper import Keeper, Kept
 from studies import dataset_bytes
+
+
+ARCHIVE, FOLDER = "archive", "folder"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent to the gateway, and what it may send on more than once.
+
+    ``offered`` counts how often the sender sent each instance. As many as ``twice`` may come once
+    more, and none of those that are ``journalled``.
+    """
+
+    offered: Counter[str]
+    twice: int
+    journalled: set[str]
 
 
 class Targets:
@@ -32,10 +49,10 @@ class Targets:
                 {"name": "main", "ae_title": "CROSSDOCK", "port": store_port, "accept": "any"}
             ],
             "targets": [
-                {"name": "archive"} | archive,
-                {"name": "folder", "type": "folder", "path": str(self._folder), "naming": naming},
+                {"name": ARCHIVE} | archive,
+                {"name": FOLDER, "type": "folder", "path": str(self._folder), "naming": naming},
             ],
-            "rules": [{"name": "most", "when": WANTED, "targets": ["archive", "folder"]}],
+            "rules": [{"name": "most", "when": WANTED, "targets": [ARCHIVE, FOLDER]}],
         }
 
     def have(self, study: Study) -> bool:
@@ -43,13 +60,14 @@ class Targets:
         files = {file.stem for file in self._files(study)}
         return study.wanted.keys() <= self.confirmed(study).keys() & files
 
-    def check(self, study: Study, offered: Counter[str], sent_twice: int) -> None:
+    def check(self, study: Study, sent: Sent) -> None:
         """Check the bytes, and that nothing came more often than the sender sent it."""
         assert {file.stem: dataset_bytes(file) for file in self._files(study)} == study.wanted
         for each in self._confirmed(study):
             assert bytes(each.data) == study.wanted.get(each.sop_instance_uid), "other bytes"
-        again = self.confirmed(study) - offered
-        assert again.total() <= sent_twice, f"sent again: {again}"
+        again = self.confirmed(study) - sent.offered
+        assert again.total() <= sent.twice, f"sent again: {again}"
+        assert not again.keys() & sent.journalled, f"sent again though confirmed: {again}"
 
     def confirmed(self, study: Study) -> Counter[str]:
         """Return how often the archive confirmed each instance of a study."""

@@ -9,8 +9,9 @@ import pytest
 from crash.gateway import Gateway, wait_worker_dead
 from crash.house import House
 from crash.modality import Modality
-from crash.steps import CASES, CHANGES, IN_MAIN_PROCESS, TIMES, Case
+from crash.steps import CASES, CHANGES, TIMES, Case
 from crash.study import make_study
+from crash.targets import Sent
 from waiting import until
 
 
@@ -28,7 +29,7 @@ def test_what_got_a_success_arrives_once_whoever_is_killed(
         thread.start()
     try:
         until(lambda: gateway.fired(case.point), 30, f"{case.point} is reached")
-        _kill(gateway, case, workers)
+        journalled = _kill(house, gateway, case, workers)
         until(lambda: not any(thread.is_alive() for thread in threads), 60, "all is sent")
         until(lambda: house.settled(study), 60, "all has arrived")
         if not (case.victim == "broker" and gateway.broker.forgets):
@@ -36,24 +37,27 @@ def test_what_got_a_success_arrives_once_whoever_is_killed(
     finally:
         for sender in senders:
             sender.stop()
-    offered = sum((sender.offered for sender in senders), Counter())
-    house.check(study, offered, case.sent_twice)
-    if case.kills_itself and case.owner == "receiver":
+    offered: Counter[str] = sum((sender.offered for sender in senders), Counter())
+    house.check(study, Sent(offered, case.sent_twice, journalled))
+    if case.in_worker:
         gateway.restart("receiver")  # a worker that dies often is started later each time
     house.sound = True
 
 
-def _kill(gateway: Gateway, case: Case, workers: list[int]) -> None:
-    """Have the victim die at the step, and start it again."""
-    if not case.kills_itself:
-        gateway.kill(case.victim)
-        gateway.release(case.point)
-        gateway.start(case.victim)
-    elif case.owner == "receiver" and case.point not in IN_MAIN_PROCESS:
+def _kill(house: House, gateway: Gateway, case: Case, workers: list[int]) -> set[str]:
+    """Have the victim die at the step, and start it again; return what was journalled by then."""
+    if case.in_worker:
         wait_worker_dead(workers)  # the receiver replaces it
-    else:
+        return set()
+    if case.kills_itself:
         gateway.wait_dead(case.victim)
-        gateway.start(case.victim)
+    else:
+        gateway.kill(case.victim)
+    journalled = house.journalled() if case.victim == "dispatcher" else set()
+    if not case.kills_itself:
+        gateway.release(case.point)
+    gateway.start(case.victim)
+    return journalled
 
 
 class _Change(threading.Thread):
