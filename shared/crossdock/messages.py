@@ -89,7 +89,10 @@ class ParcelDiscarded(Message):
 
 
 class DeliveryRouted(Message):
-    """One parcel is to go to one target; the schedule of what a pending marker promises."""
+    """One parcel is to go to one target; the schedule of what a pending marker promises.
+
+    ``instead_of`` is the target whose fallback this one is, if it got the delivery as that.
+    """
 
     type: Literal["delivery.routed"] = "delivery.routed"
     delivery: str
@@ -101,6 +104,7 @@ class DeliveryRouted(Message):
     revision: int
     at: float
     priority: Priority = Priority.NORMAL
+    instead_of: str = ""
 
 
 class DeliveryAttempted(Message):

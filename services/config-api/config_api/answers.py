@@ -70,6 +70,7 @@ class DeliverySummary(BaseModel):
     protocol: str
     rules: list[str] = Field(description="The rules that chose the target.")
     priority: Priority = Field(description="How urgent it is: of its rules, the most urgent.")
+    instead_of: str = Field(description="The target whose fallback this one is; empty if none.")
     revision: int = Field(description="The configuration that it was routed by.")
     store_node: str
     study_instance_uid: str

@@ -155,6 +155,7 @@ def _note_routed(row: DeliveryRow, event: DeliveryRouted) -> None:
         row.protocol = event.protocol
         row.rules = list(event.rules)
         row.priority = event.priority
+        row.instead_of = event.instead_of
         row.instances = event.instances
         row.revision = event.revision
         row.routed_at = event.at

@@ -165,7 +165,8 @@ def _summary(
         delivered, warnings, reason = last.delivered, last.warnings, last.detail
         missing = last.refused + last.not_sent
     elif waiting:
-        delivered, warnings, missing, reason = 0, 0, row.instances, ""
+        delivered, warnings, missing = 0, 0, row.instances
+        reason = f"as the fallback of {row.instead_of}" if row.instead_of else ""
     return DeliverySummary(
         id=row.id,
         state=DeliveryState(row.state),
@@ -174,6 +175,7 @@ def _summary(
         protocol=row.protocol,
         rules=row.rules,
         priority=Priority(row.priority),
+        instead_of=row.instead_of,
         revision=row.revision,
         store_node=parcel.store_node if parcel else "",
         study_instance_uid=parcel.study_instance_uid if parcel else "",

@@ -93,6 +93,7 @@ class DeliveryRow(Base):
     protocol: Mapped[str] = mapped_column(Words(32), default="")
     rules: Mapped[list[str]] = mapped_column(JSON, default=list)
     priority: Mapped[str] = mapped_column(Words(16), default="normal", server_default="normal")
+    instead_of: Mapped[str] = mapped_column(Words(64), default="", server_default="")
     instances: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column(default=0)
     routed_at: Mapped[float | None] = mapped_column(Double)

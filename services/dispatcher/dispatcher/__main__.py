@@ -10,6 +10,7 @@ from crossdock.settings import Settings
 from crossdock.spool import Spool
 from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
+from dispatcher.fallback import Fallbacks
 from dispatcher.orphans import Orphanage
 from dispatcher.retry import RetryPolicy
 
@@ -24,17 +25,21 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
         spool = Spool(settings.spool)
         spool.prepare()
         service.health.watch("spool", lambda: spool_problem(spool))
-        dispatch = Dispatch(spool, service.bus, policy, service.stopping)
+        fallbacks = Fallbacks(spool, service.bus, protocols)
+        dispatch = Dispatch(spool, service.bus, policy, service.stopping, fallbacks)
         consumers = Consumers(service.bus, dispatch.handle, protocols, policy)
         orphanage = Orphanage(spool, protocols, dispatch.hold)
 
         def configure(gateway: Gateway, revision: int) -> None:
+            fallbacks.configure(gateway, revision)
             consumers.configure(gateway)
             orphanage.configure(gateway, revision)
 
         service.follow_configuration(configure)
         orphanage.start()
         service.closing(orphanage.close)
+        fallbacks.start()
+        service.closing(fallbacks.close)
         for topic in (TARGET_CHANGED, RETRY):
             service.closing(service.bus.listen(topic, consumers.heard).close)
         consumers.start()

@@ -24,6 +24,7 @@ from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
+from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
 
@@ -49,12 +50,18 @@ class Dispatch:
     """Deals with deliveries, for any target and from any thread."""
 
     def __init__(
-        self, spool: Spool, bus: Bus, policy: RetryPolicy, stopping: threading.Event
+        self,
+        spool: Spool,
+        bus: Bus,
+        policy: RetryPolicy,
+        stopping: threading.Event,
+        fallbacks: Fallbacks | None = None,
     ) -> None:
         self._spool = spool
         self._bus = bus
         self._policy = policy
         self._stopping = stopping
+        self._fallbacks = fallbacks or Fallbacks(spool, bus, ())
         self._damaged: set[str] = set()
 
     def handle(self, adapters: Adapters, message: Message, report: Report, turn: Turn) -> None:
@@ -147,6 +154,7 @@ class Dispatch:
         failure = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
         of_target = None if failure is not None and failure.counts else failure
         pause = report(of_target, again=claim.record.setbacks > 0)
+        self._fallbacks.note(adapters.target.name, of_target)
         result = failure.kind.value if failure else "delivered"
         ATTEMPTS.labels(adapters.target.name, result).inc()
         if failure is None:
@@ -194,9 +202,10 @@ class Dispatch:
                 self._postpone(stored, claim, failure, started, when)
                 raise Retry
             case Hold(reason):
+                diverted = self._fallbacks.divert(stored, claim)
                 self._publish_attempt(stored, claim, failure, started, None)
                 self._note(claim, failure, 0.0, counts=True)
-                self._hold(stored, claim, reason)
+                self._hold(stored, claim, f"{reason}; {diverted}" if diverted else reason)
 
     def _note(self, claim: Claim, failure: Failure, when: float, *, counts: bool) -> None:
         claim.note(

@@ -54,11 +54,16 @@ def attempted(
         refused=count[Outcome.REFUSED],
         not_sent=count[Outcome.NOT_SENT],
         kind=failure.kind.value if failure else "",
-        detail=failure.detail if failure else record.remark,
+        detail=_in_words(record, failure) if failure else record.remark,
         next_try=next_try,
         failures=tuple(outcome for outcome in outcomes if not outcome.confirmed),
         warned=tuple(outcome for outcome in outcomes if outcome.confirmed and outcome.detail),
     )
+
+
+def _in_words(record: DeliveryRecord, failure: Failure) -> str:
+    given = f"; its fallback target {record.fallback} has been given it" if record.fallback else ""
+    return failure.detail + given
 
 
 def finished(

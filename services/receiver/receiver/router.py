@@ -141,6 +141,7 @@ class Router:
             at=time.time(),
             instances=None if whole else tuple(wanted.numbers),
             priority=wanted.priority,
+            fallback=wanted.fallback,
         )
 
     def _hold_part(self, stored: StoredParcel, routing: Routing, reason: str) -> None:

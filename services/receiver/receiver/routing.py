@@ -12,12 +12,13 @@ from crossdock.model import Instance, Priority
 class Wanted:
     """What one target gets: the numbers of the instances, and the rules that said so.
 
-    ``priority`` is that of its most urgent rule.
+    ``priority`` is that of its most urgent rule, ``fallback`` that of the first rule with one.
     """
 
     numbers: list[int] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
     priority: Priority = Priority.OFF_PEAK
+    fallback: str = ""
 
     def add(self, number: int, rule: Rule) -> None:
         """Let a rule want an instance; a target gets each instance once."""
@@ -27,6 +28,7 @@ class Wanted:
             self.rules.append(rule.name)
         if rule.priority.before(self.priority):
             self.priority = rule.priority
+        self.fallback = self.fallback or rule.fallback or ""
 
 
 @dataclass(slots=True)

@@ -120,6 +120,8 @@ def _show_one(found: dict[str, Any]) -> None:
     console.print(f"{escape(found['id'])} {_coloured(found['state'])} {escape(found['reason'])}")
     for name in ("target", "protocol", "store_node", "study_instance_uid", "series_instance_uid"):
         console.print(f"  {name}: {escape(found[name])}")
+    if found["instead_of"]:
+        console.print(f"  as the fallback of: {escape(found['instead_of'])}")
     console.print(f"  priority: {escape(found['priority'])}")
     console.print(f"  rules: {escape(', '.join(found['rules']))} (revision {found['revision']})")
     console.print(

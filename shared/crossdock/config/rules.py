@@ -20,6 +20,9 @@ class Rule(Configured):
         (), description="Only what came in through these store nodes; all if left out."
     )
     targets: tuple[Name, ...] = Field(min_length=1, description="Where it goes.")
+    fallback: Name | None = Field(
+        None, description="Target for what these do not take, instead of their own fallbacks."
+    )
     priority: Priority = Field(
         Priority.NORMAL,
         description="How urgent its deliveries are; of several rules the most urgent counts.",

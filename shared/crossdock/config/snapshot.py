@@ -5,7 +5,7 @@ accepted until all is right. ``usable_gateway`` is the tolerant form, for servic
 cannot be used is left out and said so, and the others work on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -44,9 +44,11 @@ class Gateway(Configured):
     def priorities(self) -> dict[str, frozenset[Priority]]:
         """Return by target the priorities that its deliveries may have; normal is always one."""
         found: dict[str, set[Priority]] = {each.name: {Priority.NORMAL} for each in self.targets}
+        following = _fallbacks(self)
         for rule in self.rules:
-            for name in rule.targets if rule.enabled else ():
-                found.setdefault(name, {Priority.NORMAL}).add(rule.priority)
+            for first in (*rule.targets, rule.fallback) if rule.enabled else ():
+                for name in _way(first, following):
+                    found.setdefault(name, {Priority.NORMAL}).add(rule.priority)
         return {name: frozenset(priorities) for name, priorities in found.items()}
 
     def target(self, name: str) -> "Target | None":
@@ -171,6 +173,7 @@ def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
     targets = {target.name for target in gateway.targets}
     queried = {target.name for target in gateway.targets if not target.stores}
     nodes = {node.name for node in gateway.store_nodes}
+    yield from _wrong_fallbacks(gateway, targets, queried)
     for index, rule in enumerate(gateway.rules):
         yield from _unknown(rule.targets, targets, f"rules[{index}].targets", "target")
         for place, name in enumerate(rule.targets):
@@ -178,6 +181,46 @@ def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
                 field = f"rules[{index}].targets[{place}]"
                 yield FieldProblem(field, f"target {name!r} is for queries only")
         yield from _unknown(rule.store_nodes, nodes, f"rules[{index}].store_nodes", "store node")
+
+
+def _wrong_fallbacks(
+    gateway: Gateway, targets: set[str], queried: set[str]
+) -> Iterable[FieldProblem]:
+    """Name the fallbacks that cannot be used, or lead back to where they came from."""
+    named = [(f"targets[{n}].fallback", each.fallback) for n, each in enumerate(gateway.targets)]
+    named += [(f"rules[{n}].fallback", each.fallback) for n, each in enumerate(gateway.rules)]
+    for field, name in named:
+        if name is not None and name not in targets:
+            yield FieldProblem(field, f"there is no target {name!r}")
+        elif name in queried:
+            yield FieldProblem(field, f"target {name!r} is for queries only")
+    yield from _fallbacks_to_themselves(gateway)
+
+
+def _fallbacks_to_themselves(gateway: Gateway) -> Iterable[FieldProblem]:
+    following = _fallbacks(gateway)
+    for index, target in enumerate(gateway.targets):
+        way = _way(target.name, following)
+        if following[target.name] and following.get(way[-1]) == target.name:
+            back = " → ".join([*way, target.name])
+            yield FieldProblem(f"targets[{index}].fallback", f"leads back to itself: {back}")
+    for index, rule in enumerate(gateway.rules):
+        if rule.fallback in rule.targets:
+            words = f"{rule.fallback!r} is one of the rule's targets"
+            yield FieldProblem(f"rules[{index}].fallback", words)
+
+
+def _fallbacks(gateway: Gateway) -> dict[str, str | None]:
+    return {target.name: target.fallback for target in gateway.targets}
+
+
+def _way(first: str | None, following: Mapping[str, str | None]) -> list[str]:
+    """Return a target and the fallbacks after it, each once."""
+    way: list[str] = []
+    while first is not None and first not in way:
+        way.append(first)
+        first = following.get(first)
+    return way
 
 
 def _unknown(

@@ -23,7 +23,9 @@ from crossdock.spool.durable import try_lock
 class Routed(Frozen):
     """Why this delivery exists: which rules, of which revision, wanted which instances.
 
-    ``instances`` are numbers of the parcel; None means all.
+    ``instances`` are numbers of the parcel; None means all. ``fallback`` is the target that its
+    rules name for what this one does not take. ``instead_of`` are the targets that did not take
+    it before, the last one last.
     """
 
     target: str
@@ -33,6 +35,8 @@ class Routed(Frozen):
     at: float
     instances: tuple[int, ...] | None = None
     priority: Priority = Priority.NORMAL
+    fallback: str = ""
+    instead_of: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,7 +46,8 @@ class DeliveryRecord:
     ``tries`` counts every attempt, ``attempts`` those that count against the delivery since a
     person last asked for a retry. ``next_try`` is a Unix time, 0 where there is nothing to wait
     for. ``once`` says whether what is done only once, after the last instance, was begun and has
-    ended; ``remark`` is what came of it, in words.
+    ended; ``remark`` is what came of it, in words. ``fallback`` is the target that was given
+    what is missing.
     """
 
     routed: Routed
@@ -54,6 +59,7 @@ class DeliveryRecord:
     reason: str = ""
     once: Literal["", "begun", "ended"] = ""
     remark: str = ""
+    fallback: str = ""
     outcomes: dict[int, InstanceOutcome] = field(default_factory=dict)
 
     def confirmed(self, number: int) -> bool:
@@ -76,10 +82,10 @@ class DeliveryRecord:
                 self.next_try = 0.0
             case {"reason": str() as reason}:
                 self.reason = reason
-            case {"once": "begun"}:
-                self.once = "begun"
-            case {"once": "ended", "remark": str() as remark}:
-                self.once, self.remark = "ended", remark
+            case {"fallback": str() as fallback}:
+                self.fallback = fallback
+            case {"once": "begun" | "ended" as once}:
+                self.once, self.remark = once, str(entry.get("remark", ""))
 
     def _fail(self, failure: dict[str, object]) -> None:
         if failure.get("counts"):

@@ -94,6 +94,19 @@ class StoredParcel:
                 write_file(made / routed.target, first_line(routed))
             move(made, self.path / PENDING)
 
+    def also_route(self, routed: Routed) -> None:
+        """Write the marker of one more delivery, beside one that is pending and claimed by us.
+
+        Does nothing where the target has or had a delivery of this parcel.
+
+        Raises:
+            OSError: the disk is full or read-only; nothing is routed.
+        """
+        with locked(self.path):
+            states = (PENDING, HELD, DONE)
+            if not any(self.marker(routed.target, state).exists() for state in states):
+                write_file(self.marker(routed.target), first_line(routed))
+
     def delivery_routed(self, routed: Routed) -> DeliveryRouted:
         """Return the message that has a delivery attempted.
 
@@ -111,6 +124,7 @@ class StoredParcel:
             revision=routed.revision,
             at=routed.at,
             priority=routed.priority,
+            instead_of=routed.instead_of[-1] if routed.instead_of else "",
         )
 
     def claim(self, target: str) -> Claim | None:

@@ -51,6 +51,32 @@ def problems(document):
             "rules[0].targets",
             "named twice",
         ),
+        ({"targets": [FOLDER | {"fallback": "x"}]}, "targets[0].fallback", "no target 'x'"),
+        (
+            {"targets": [FOLDER | {"fallback": "research"}]},
+            "targets[0].fallback",
+            "research → research",
+        ),
+        (
+            {"targets": [FOLDER | {"fallback": "archive"}, DICOM | {"fallback": "research"}]},
+            "targets[1].fallback",
+            "archive → research → archive",
+        ),
+        (
+            {
+                "targets": [FOLDER | {"fallback": "archive"}, DICOM | {"direction": "query"}],
+            },
+            "targets[0].fallback",
+            "queries only",
+        ),
+        (
+            {
+                "targets": [FOLDER],
+                "rules": [{"name": "r", "targets": ["research"], "fallback": "research"}],
+            },
+            "rules[0].fallback",
+            "one of the rule's targets",
+        ),
         (None, "(document)", ""),
         ([], "(document)", ""),
     ],
@@ -190,3 +216,21 @@ def test_hosts_of_every_kind_are_taken(host):
 def test_what_is_no_host_is_refused(host):
     with pytest.raises(ConfigError):
         parse_object("targets", DICOM | {"host": host})
+
+
+def test_deliveries_of_a_target_have_the_priorities_of_its_rules_and_of_whose_fallback_it_is():
+    names = ("archive", "vault", "attic", "desk")
+    following = {"archive": "vault", "vault": "attic"}
+    targets = [FOLDER | {"name": name, "fallback": following.get(name)} for name in names]
+    rules = [
+        {"name": "a", "targets": ["archive"], "priority": "urgent", "fallback": "desk"},
+        {"name": "b", "targets": ["vault"], "priority": "off-peak"},
+        {"name": "c", "targets": ["desk"], "priority": "off-peak", "enabled": False},
+    ]
+    found = parse_gateway({"targets": targets, "rules": rules}).priorities()
+    assert found == {
+        "archive": {"normal", "urgent"},
+        "vault": {"normal", "urgent", "off-peak"},
+        "attic": {"normal", "urgent", "off-peak"},
+        "desk": {"normal", "urgent"},
+    }

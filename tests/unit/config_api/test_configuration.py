@@ -80,6 +80,8 @@ def test_a_name_cannot_be_taken_twice(whole):
         ("targets", {"name": "x"}, "type"),
         ("targets", {"name": "x", "type": "fax"}, "type"),
         ("targets", FOLDER | {"naming": "{PatientNane}"}, "naming"),
+        ("targets", FOLDER | {"fallback": "nowhere"}, "fallback"),
+        ("targets", FOLDER | {"time_zone": "Mars/Olympus"}, "time_zone"),
         ("store-nodes", NODE | {"port": "abc"}, "port"),
         ("store-nodes", NODE | {"name": "../x"}, "name"),
         ("store-nodes", NODE | {"name": "second"}, "port"),
@@ -115,6 +117,17 @@ def test_what_a_rule_needs_cannot_be_deleted_or_renamed(whole, path):
     ):
         assert answer.status_code == 409
         assert "rule 'all'" in answer.json()["detail"]
+
+
+def test_the_fallback_of_others_cannot_be_deleted(whole):
+    vault = {"name": "vault", "type": "folder", "path": "/vault"}
+    assert whole.post("/api/v1/targets", json=vault).is_success
+    assert whole.patch("/api/v1/targets/archive", json={"fallback": "vault"}).is_success
+    refused = whole.delete("/api/v1/targets/vault")
+    assert refused.status_code == 409
+    assert "target 'archive' has target 'vault' as its fallback" in refused.json()["detail"]
+    assert whole.patch("/api/v1/targets/archive", json={"fallback": None}).is_success
+    assert whole.delete("/api/v1/targets/vault").is_success
 
 
 def test_a_target_with_unfinished_deliveries_is_deleted_only_by_force(gateway, whole):

@@ -198,6 +198,7 @@ class _Objects:
             del items[place]
             changed = {**document, self._kind.key: items}
             self._refuse_dangling(changed)
+            self._refuse_fallback(changed, name)
             return changed
 
         self._change(edit, wish, lambda _items: None)
@@ -241,6 +242,18 @@ class _Objects:
                     raise Conflict(
                         f"rule {rule['name']!r} needs {self._kind.noun} {name!r}: "
                         "change the rule first"
+                    )
+
+    def _refuse_fallback(self, document: Document, name: str) -> None:
+        """Refuse to take away a target that is the fallback of others."""
+        if self._kind.key != "targets":
+            return
+        for kind in ("targets", "rules"):
+            for item in document.get(kind, ()):
+                if item.get("fallback") == name:
+                    raise Conflict(
+                        f"{NOUNS[kind]} {item['name']!r} has target {name!r} as its fallback: "
+                        f"change the {NOUNS[kind]} first"
                     )
 
 

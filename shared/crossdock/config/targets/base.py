@@ -44,6 +44,16 @@ class TargetBase(Configured):
     urgent_any_time: bool = Field(
         False, description="Make urgent deliveries outside the windows, too."
     )
+    fallback: Name | None = Field(
+        None,
+        description="Target that gets what is held because this one does not take it; the "
+        "fallback of a rule comes before it.",
+    )
+    fallback_after: Seconds | None = Field(
+        None,
+        description="Seconds after which the fallback also gets what waits while this target "
+        "fails; it goes on waiting all the same. Left out, only what is held.",
+    )
     check_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         300.0, description="Seconds between the checks by the clock; 0 for none."
     )

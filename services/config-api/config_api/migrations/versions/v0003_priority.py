@@ -1,4 +1,4 @@
-"""How urgent deliveries are."""
+"""How urgent deliveries are, and whose fallback got them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the column; what was routed before is normal."""
-    column = sa.Column("priority", sa.String(length=16), nullable=False, server_default="normal")
-    op.add_column("deliveries", column)
+    """Add the columns; what was routed before is normal, and went where it should."""
+    for name, length, usual in (("priority", 16, "normal"), ("instead_of", 64, "")):
+        kind = sa.String(length=length)
+        op.add_column("deliveries", sa.Column(name, kind, nullable=False, server_default=usual))
