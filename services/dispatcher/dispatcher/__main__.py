@@ -12,6 +12,7 @@ from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.orphans import Orphanage
 from dispatcher.recovery import Recovery
+from dispatcher.reports import Reports
 from dispatcher.retry import RetryPolicy
 
 
@@ -39,6 +40,9 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
         service.closing(orphanage.close)
         recovery.start()
         service.closing(recovery.close)
+        reports = Reports(spool, service.bus, protocols)
+        reports.start()
+        service.closing(reports.close)
         service.closing(service.bus.listen(TARGET_CHANGED, recovery.heard).close)
         consumers.start()
         service.closing(lambda: consumers.close(_GRACE_SECONDS))

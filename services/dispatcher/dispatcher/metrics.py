@@ -26,3 +26,8 @@ SECONDS = Histogram(
 )
 IN_WORK = Gauge("crossdock_deliveries_in_work", "Deliveries being sent now.", ["target"])
 PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left alone.", ["target"])
+COMMITMENTS = Counter(
+    "crossdock_commitments",
+    "Instances by what a target said to a request for storage commitment.",
+    ["target", "result"],
+)

@@ -12,6 +12,7 @@ from crossdock.dicom.tls import ServerContext
 from crossdock.errors import DicomError
 from crossdock.spool import Room, Spool
 from receiver.admission import Admission
+from receiver.commitment import NodeCommitment
 from receiver.parcels import Parcels
 from receiver.store_scp import NodeHandler
 
@@ -107,6 +108,7 @@ class LocalServing:
             max_associations=_MAX_ASSOCIATIONS,
             tls=tls,
             closed=self._closed,
+            commitment=NodeCommitment(self._spool.commitments),
         )
         self._running[name] = handler, scp
         return scp

@@ -11,10 +11,19 @@ that it happened or did not, whatever dies in the middle::
     parcels/<parcel>/done/<target>    a delivery that is final
     held/<parcel>/                    nobody wanted it; never deleted by itself
     retired/<parcel>/                 all deliveries final; deleted when its time has come
+    commitments/                      what is asked and answered about storage commitment
 """
 
+from crossdock.spool.commitment_record import CommitmentRecord
+from crossdock.spool.commitments import Asked, Commitments
 from crossdock.spool.incoming import Arrival
-from crossdock.spool.marker import TARGET_WELL, Claim, DeliveryRecord, Routed
+from crossdock.spool.marker import (
+    COMMITMENT_REPORTED,
+    TARGET_WELL,
+    Claim,
+    DeliveryRecord,
+    Routed,
+)
 from crossdock.spool.open_parcel import OpenParcel, Origin
 from crossdock.spool.room import Room
 from crossdock.spool.spool import Spool
@@ -22,9 +31,13 @@ from crossdock.spool.stored_parcel import StoredParcel
 
 
 __all__ = [
+    "COMMITMENT_REPORTED",
     "TARGET_WELL",
     "Arrival",
+    "Asked",
     "Claim",
+    "CommitmentRecord",
+    "Commitments",
     "DeliveryRecord",
     "OpenParcel",
     "Origin",

@@ -17,11 +17,15 @@ from typing import Literal
 
 from crossdock.errors import SpoolError
 from crossdock.model import Frozen, InstanceOutcome
+from crossdock.spool.commitment_record import CommitmentRecord
 from crossdock.spool.durable import try_lock
 
 
 TARGET_WELL = "target well"
 """Why a delivery is tried again that keeps its attempts."""
+
+COMMITMENT_REPORTED = "commitment reported"
+"""The same, where what it waited for has come."""
 
 
 class Routed(Frozen):
@@ -58,6 +62,7 @@ class DeliveryRecord:
     once: Literal["", "begun", "ended"] = ""
     remark: str = ""
     outcomes: dict[int, InstanceOutcome] = field(default_factory=dict)
+    commitment: CommitmentRecord = field(default_factory=CommitmentRecord)
 
     def confirmed(self, number: int) -> bool:
         """Whether the target has this instance."""
@@ -74,15 +79,32 @@ class DeliveryRecord:
                 self.outcomes[result.number] = result
             case {"failed": dict() as failure}:
                 self._fail(failure)
-            case {"retry": why}:  # a person wants it, or the target is well again
-                self.attempts = self.attempts if why == TARGET_WELL else 0
-                self.setbacks, self.next_try = 0, 0.0
+            case {"retry": why}:
+                self._retry(why)
             case {"reason": str() as reason}:
                 self.reason = reason
-            case {"once": "begun"}:
-                self.once = "begun"
-            case {"once": "ended", "remark": str() as remark}:
-                self.once, self.remark = "ended", remark
+            case {"once": "begun" | "ended"}:
+                self._note_once(entry)
+            case {"commitment": _}:
+                self._commit(entry)
+
+    def _note_once(self, entry: dict[str, object]) -> None:
+        self.once = "begun" if entry["once"] == "begun" else "ended"
+        self.remark = str(entry.get("remark", ""))
+
+    def _commit(self, entry: dict[str, object]) -> None:
+        self.commitment.apply(entry)
+        if entry["commitment"] == "asked":
+            self.setbacks, self.next_try = 0, self.commitment.until
+        elif entry["commitment"] == "ended":
+            self.remark = str(entry.get("remark", ""))
+
+    def _retry(self, why: object) -> None:
+        """Be tried now: a person wants it, the target is well again, or has reported."""
+        if why not in (TARGET_WELL, COMMITMENT_REPORTED):
+            self.attempts = 0
+            self.commitment.ask_now()
+        self.setbacks, self.next_try = 0, 0.0
 
     def _fail(self, failure: dict[str, object]) -> None:
         if failure.get("counts"):

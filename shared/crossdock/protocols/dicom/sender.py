@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import CannotConvert, NoCodec, converted
@@ -39,14 +40,17 @@ class _Awaited:
     remark: str = ""
 
 
-def scu_of(target: StorageScpTarget, route: Route) -> StorageScu:
+Scu = TypeVar("Scu", bound=StorageScu)
+
+
+def scu_of(target: StorageScpTarget, route: Route, kind: type[Scu] = StorageScu) -> Scu:  # type: ignore[assignment]  # the default is for callers that name none
     """Return an SCU with a target's settings, not connected yet.
 
     Raises:
         TlsMisconfigured: the files of its TLS cannot be used.
     """
     tls = target.tls_files
-    return StorageScu(
+    return kind(
         route.host,
         target.port,
         called_ae_title=route.called_ae_title,
