@@ -4,6 +4,7 @@ from crossdock.bus.topology import PARCELS, SPOOL
 from crossdock.service import Service
 from crossdock.settings import Settings
 from crossdock.spool import Spool
+from receiver.commitment_reports import CommitmentReports
 from receiver.reconcile import Reconciler, ReconcilerThread
 from receiver.requests import Requests
 from receiver.router import Router
@@ -24,5 +25,8 @@ def main(settings: Settings) -> int:
         for consumer in consumers:
             service.closing(consumer.close)
         service.closing(ReconcilerThread(reconciler).close)
+        reports = CommitmentReports(spool)
+        reports.start()
+        service.closing(reports.close)
         service.run()
     return 0

@@ -108,7 +108,7 @@ class LocalServing:
             max_associations=_MAX_ASSOCIATIONS,
             tls=tls,
             closed=self._closed,
-            commitment=NodeCommitment(self._spool.commitments),
+            commitment=NodeCommitment(handler, self._spool),
         )
         self._running[name] = handler, scp
         return scp

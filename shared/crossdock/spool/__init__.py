@@ -17,6 +17,7 @@ that it happened or did not, whatever dies in the middle::
 from crossdock.spool.commitment_record import CommitmentRecord
 from crossdock.spool.commitments import Asked, Commitments
 from crossdock.spool.incoming import Arrival
+from crossdock.spool.keeping import Kept, find_kept
 from crossdock.spool.marker import (
     COMMITMENT_REPORTED,
     TARGET_WELL,
@@ -25,6 +26,7 @@ from crossdock.spool.marker import (
     Routed,
 )
 from crossdock.spool.open_parcel import OpenParcel, Origin
+from crossdock.spool.owed import Owed, OwedReports, key_of
 from crossdock.spool.room import Room
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
@@ -39,10 +41,15 @@ __all__ = [
     "CommitmentRecord",
     "Commitments",
     "DeliveryRecord",
+    "Kept",
     "OpenParcel",
     "Origin",
+    "Owed",
+    "OwedReports",
     "Room",
     "Routed",
     "Spool",
     "StoredParcel",
+    "find_kept",
+    "key_of",
 ]

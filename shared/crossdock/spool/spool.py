@@ -13,6 +13,7 @@ from crossdock.spool.commitments import Commitments
 from crossdock.spool.durable import move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.open_parcel import PARCEL, OpenParcel, Origin
+from crossdock.spool.owed import OwedReports
 from crossdock.spool.stored_parcel import StoredParcel
 
 
@@ -33,6 +34,7 @@ class Spool:
         self.held = root / "held"
         self.retired = root / "retired"
         self.commitments = Commitments(root)
+        self.owed = OwedReports(root)
 
     def prepare(self) -> None:
         """Make the directories.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,14 @@ from contract.remotes import dicom_target
 from crossdock.bus import Retry
 from crossdock.bus.topology import deliveries
 from crossdock.config.targets import Target
-from crossdock.dicom.storage_scp import StorageScp
 from crossdock.messages import DeliveryFinished, Message
 from crossdock.model import DeliveryState
 from crossdock.protocols import adapter_for
 from crossdock.spool import StoredParcel
 from dispatcher.reports import Reports
+from nodes import listening
 from parcels import route, store_parcel
-from receiver.commitment import NodeCommitment
 from servers.archive import Archive, archiving, tell
-from servers.keeper import Keeper, keeping
 from studies import make_ct
 from unit.dispatcher.places import Place
 from waiting import until
@@ -66,12 +63,6 @@ def dealt_with(place: Place, target: Target, message: Message) -> bool:
     except Retry:
         return False
     return True
-
-
-@contextmanager
-def node(place: Place) -> Iterator[StorageScp]:
-    with keeping(Keeper(), commitment=NodeCommitment(place.spool.commitments)) as scp:
-        yield scp
 
 
 def test_a_result_over_the_same_association_makes_a_delivery_final(
@@ -119,8 +110,8 @@ def test_a_result_over_another_association_reaches_the_delivery_after_a_restart(
     dealt_with(place, target, message)
     heard: list[Message] = []
     place.bus.consume(deliveries("archive"), heard.append)
-    with node(place) as scp:
-        assert archive.tell(scp.address[1], "CROSSDOCK", *archive.asked[0]) == 0x0000
+    with listening(place.spool) as port:
+        assert archive.tell(port, "CROSSDOCK", *archive.asked[0]) == 0x0000
     reports = Reports(place.spool, place.bus, ["dicom"])
     reports.look()
     (again,) = until(lambda: list(heard), what="the delivery's message")
@@ -195,8 +186,8 @@ def test_where_delivered_means_stored_commitment_is_a_remark(
     assert stored.targets("pending") == ["archive"]
     transaction, asked = archive.asked[0]
     archive.fails = lambda uid: uid == asked[0]
-    with node(place) as scp:
-        assert archive.tell(scp.address[1], "CROSSDOCK", transaction, asked) == 0x0000
+    with listening(place.spool) as port:
+        assert archive.tell(port, "CROSSDOCK", transaction, asked) == 0x0000
     Reports(place.spool, place.bus, ["dicom"]).look()
     dealt_with(place, target, message)
     _, end = place.ends(2)
@@ -292,8 +283,7 @@ def test_reports_that_nobody_asked_for_are_refused(place: Place) -> None:
     ds = Dataset()
     ds.TransactionUID = "2.25.4711"
     ds.ReferencedSOPSequence = []
-    with node(place) as scp:
-        port = scp.address[1]
+    with listening(place.spool) as port:
         assert tell(port, "CROSSDOCK", 1, ds) == 0x0115  # unknown
         assert tell(port, "CROSSDOCK", 3, ds) == 0x0113  # no such event
         no_uid = DataElement(0x00081195, "UI", "../../parcels", validation_mode=IGNORE)
