@@ -1,5 +1,6 @@
 """A modality that asks for storage commitment: pynetdicom, which knows nothing of our upper layer."""
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,13 +55,14 @@ class Requester:
             assoc.release()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, tls: ssl.SSLContext | None = None) -> Iterator[None]:
         """Hear results that come over associations of the gateway."""
         ae = AE(ae_title="CT1")
         ae.require_called_aet = True
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
         handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._hear, ["another"])]
-        server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        address = ("127.0.0.1", self.port)
+        server = ae.start_server(address, block=False, evt_handlers=handlers, ssl_context=tls)
         assert server is not None
         self.port = int(server.server_address[1])
         try:

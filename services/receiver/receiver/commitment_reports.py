@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import Counter, Gauge
 
+from crossdock.config import Gateway
 from crossdock.dicom.commitment_scu import PROPOSAL, CommitmentReporter
 from crossdock.dicom.status import Status, describe
+from crossdock.dicom.tls import TlsFiles, client_context
 from crossdock.errors import DicomError
 from crossdock.spool import Owed, Spool
 from receiver.commitment import decided
@@ -28,6 +30,7 @@ REPORTS = Counter(
 OWED = Gauge("crossdock_commitment_reports_owed", "Results that senders have not taken yet.")
 
 _INTERVAL_SECONDS = 1.0
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class CommitmentReports:
         self._patience = patience = patience or Patience()
         self._awaiting = _Pauses(patience.again, patience.longest_look)
         self._unreached = _Pauses(patience.again, patience.longest)
+        self._tls: dict[str, TlsFiles] = {}
+        self._telling: CommitmentReporter | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="commitment-reports", daemon=True)
 
@@ -91,9 +96,20 @@ class CommitmentReports:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the report under way."""
+        """Stop, and give up the report under way: it is owed still."""
         self._stopping.set()
-        self._thread.join()
+        telling = self._telling
+        if telling is not None:
+            telling.abort()
+        self._thread.join(_CONNECT_SECONDS + 1.0)
+
+    def configure(self, gateway: Gateway) -> None:
+        """Report with the TLS settings of these store nodes from now on."""
+        self._tls = {
+            node.name: node.commitment.tls.files()
+            for node in gateway.store_nodes
+            if node.commitment is not None and node.commitment.tls is not None
+        }
 
     def look(self, now: float | None = None) -> None:
         """Report what can be reported.
@@ -127,7 +143,7 @@ class CommitmentReports:
 
     def _report(self, key: str, owed: Owed, now: float) -> None:
         try:
-            status = _told(owed)
+            status = self._told(owed)
         except DicomError as error:
             problem = str(error)
         else:
@@ -142,6 +158,31 @@ class CommitmentReports:
             REPORTS.labels(owed.store_node, "failed").inc()
             log.warning("commitment.not_reported", **_about(owed), reason=problem)
 
+    def _told(self, owed: Owed) -> int:
+        """Report to a requester and return its answer.
+
+        Raises:
+            DicomError: it could not be told.
+        """
+        tls = self._tls.get(owed.store_node)
+        with CommitmentReporter(
+            owed.address,
+            owed.port,
+            called_ae_title=owed.calling_ae_title,
+            calling_ae_title=owed.called_ae_title,
+            connect_timeout=_CONNECT_SECONDS,
+            acse_timeout=10.0,
+            dimse_timeout=30.0,
+            window=1,
+            tls=client_context(tls) if tls is not None else None,
+        ) as scu:
+            self._telling = scu
+            try:
+                scu.associate(PROPOSAL)
+                return scu.report(owed.report())
+            finally:
+                self._telling = None
+
     def _end(self, key: str, owed: Owed, result: str, problem: str) -> None:
         self._spool.owed.remove(key)
         REPORTS.labels(owed.store_node, result).inc()
@@ -154,26 +195,6 @@ class CommitmentReports:
                 self.look()
             except OSError as error:
                 log.error("commitment.reports_postponed", reason=error.strerror)
-
-
-def _told(owed: Owed) -> int:
-    """Report to a requester and return its answer.
-
-    Raises:
-        DicomError: it could not be told.
-    """
-    with CommitmentReporter(
-        owed.address,
-        owed.port,
-        called_ae_title=owed.calling_ae_title,
-        calling_ae_title=owed.called_ae_title,
-        connect_timeout=5.0,
-        acse_timeout=10.0,
-        dimse_timeout=30.0,
-        window=1,
-    ) as scu:
-        scu.associate(PROPOSAL)
-        return scu.report(owed.report())
 
 
 def _peer(owed: Owed) -> str:

@@ -1,6 +1,7 @@
 """Wires the router: ``parcel.received`` → markers → ``delivery.routed``, and the reconciler."""
 
 from crossdock.bus.topology import PARCELS, SPOOL
+from crossdock.config import Gateway
 from crossdock.service import Service
 from crossdock.settings import Settings
 from crossdock.spool import Spool
@@ -17,7 +18,13 @@ def main(settings: Settings) -> int:
         spool.prepare()
         router = Router(spool, service.bus)
         reconciler = Reconciler(spool, service.bus, settings.retention_seconds)
-        service.follow_configuration(router.configure)
+        reports = CommitmentReports(spool)
+
+        def configure(gateway: Gateway, revision: int) -> None:
+            router.configure(gateway, revision)
+            reports.configure(gateway)
+
+        service.follow_configuration(configure)
         consumers = [
             service.bus.consume(PARCELS, router.handle, prefetch=2),
             service.bus.serve(SPOOL, Requests(spool, service.bus).respond),
@@ -25,7 +32,6 @@ def main(settings: Settings) -> int:
         for consumer in consumers:
             service.closing(consumer.close)
         service.closing(ReconcilerThread(reconciler).close)
-        reports = CommitmentReports(spool)
         reports.start()
         service.closing(reports.close)
         service.run()

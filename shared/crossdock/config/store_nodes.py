@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from crossdock.config.fields import AETitle, Configured, Host, Name, Network, Port, Text
-from crossdock.config.tls import NodeTls
+from crossdock.config.tls import NodeTls, TargetTls
 
 
 Associations = Annotated[int, Field(ge=1, le=1000)]
@@ -78,6 +78,9 @@ class NodeCommitment(Configured):
     )
     port: Port = Field(
         104, description="Where requesters listen for results, at the address that they ask from."
+    )
+    tls: TargetTls | None = Field(
+        None, description="TLS to requesters that results are told to; plain TCP if left out."
     )
 
 

@@ -1,5 +1,6 @@
 """Storage commitment for senders, with pynetdicom as the modality."""
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +9,16 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
+from crossdock.config import parse_gateway
 from crossdock.dicom.commitment import Reference, Request
 from crossdock.dicom.commitment_scu import PROPOSAL, CommitmentUser
+from crossdock.dicom.tls import TlsFiles, server_context
 from crossdock.model import DeliveryState, Outcome
 from crossdock.spool import Spool, StoredParcel
 from nodes import listening
 from parcels import make_spool, route, store_parcel
 from receiver.commitment_reports import CommitmentReports, Patience
+from servers.certificates import Authority
 from servers.requester import (
     Named,
     Requester,
@@ -200,6 +204,45 @@ def test_a_result_is_kept_until_the_requester_takes_it_and_does_not_change(
         CommitmentReports(spool, PROMPT).look()
     assert modality.told[1].committed == [references(stored)[0][1]]
     assert spool.owed.keys() == []
+
+
+def test_results_go_over_tls_where_the_node_says_so(spool: Spool, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    issued = authority.issue("modality", alternative="IP:127.0.0.1")
+    files = TlsFiles(certificate=str(issued.certificate), key=str(issued.key))
+    modality = Requester()
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
+    with modality.listening(server_context(files)):
+        tls = {"ca": str(authority.certificate)}
+        node = {"commitment": {"port": modality.port, "tls": tls}}
+        with listening(spool, **node) as port, modality.associated(port) as assoc:
+            ask(assoc, references(stored))
+        reports = CommitmentReports(spool, PROMPT)
+        reports.look()
+        assert modality.told == []
+        document = {"name": "main", "ae_title": "CROSSDOCK", "port": port, "accept": "any"}
+        reports.configure(parse_gateway({"store_nodes": [document | node]}))
+        reports.look()
+    assert modality.told[0].committed == [references(stored)[0][1]]
+
+
+def test_a_requester_that_hangs_does_not_keep_us_from_stopping(
+    spool: Spool, tmp_path: Path
+) -> None:
+    modality = Requester()
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = {"port": silent.getsockname()[1]}
+        with listening(spool, commitment=settings) as port, modality.associated(port) as assoc:
+            ask(assoc, references(stored))
+        reports = CommitmentReports(spool, PROMPT)
+        reports.start()
+        connection, _ = silent.accept()
+        started = time.monotonic()
+        reports.close()
+        assert time.monotonic() - started < 5
+        connection.close()
+    assert len(spool.owed.keys()) == 1
 
 
 def test_a_result_that_nobody_takes_is_given_up_after_a_day(spool: Spool, tmp_path: Path) -> None:
