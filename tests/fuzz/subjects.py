@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossdock.dicom import associate, dimse, negotiation, pdu
+from crossdock.dicom import associate, commitment, dimse, negotiation, pdu
 from crossdock.dicom.associate import Associate, Context, Role, UserInformation
+from crossdock.dicom.commitment import Reference, Report
 from crossdock.dicom.header import read_keywords, scan
 from crossdock.dicom.part10 import parse_file_meta
 from crossdock.dicom.pdu import COMMAND, LAST, Fragment, PduStream
@@ -80,6 +81,14 @@ def messages() -> list[bytes]:
     return [command + data + end, echo + end, command + data + command + data + echo]
 
 
+def statements() -> list[bytes]:
+    """Return reports on storage commitment."""
+    references = [Reference(CT, f"1.2.{number}") for number in range(20)]
+    failed = tuple((reference, 0x0112) for reference in references[:3])
+    report = Report("2.25.17", tuple(references[3:]), failed)
+    return [commitment.encode_report(report, syntax) for syntax in commitment.SYNTAXES]
+
+
 def subjects(directory: Path) -> list[Subject]:
     """Return all subjects; files are written to ``directory``."""
     heads = [dataset_of(sample(name))[:_SEED_BYTES] for name in NAMES]
@@ -92,6 +101,7 @@ def subjects(directory: Path) -> list[Subject]:
         Subject("association", streams, _read_stream),
         Subject("associate", [request[6:] for request in requests()] + answers, _read_associate),
         Subject("command", commands, _read_command),
+        Subject("commitment", statements(), _read_commitment),
         Subject("header", heads, _read_header),
         Subject("file", files, lambda data: _read_file(path, data)),
     ]
@@ -144,6 +154,13 @@ def _read_command(data: bytes) -> None:
     for control in (COMMAND, COMMAND | LAST):
         with suppress(DicomError):
             CommandBuffer().add(Fragment(1, control, memoryview(data)))
+
+
+def _read_commitment(data: bytes) -> None:
+    for syntax in commitment.SYNTAXES:
+        with suppress(DicomError):
+            report = commitment.decode_report(data, syntax)
+            assert len(report.transaction_uid) <= 64
 
 
 def _read_header(data: bytes) -> None:

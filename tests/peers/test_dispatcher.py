@@ -23,7 +23,9 @@ from crossdock.bus.topology import CONFIG, CONFIG_CHANGED, LEDGER, deliveries
 from crossdock.messages import ConfigChanged, ConfigPublished, DeliveryFinished, Message
 from crossdock.model import DeliveryState
 from crossdock.spool import StoredParcel
+from nodes import listening
 from parcels import make_spool, route, store_parcel
+from servers.archive import Archive, archiving
 from servers.dcmtk import storescp
 from studies import PATIENT, by_uid, make_ct
 from waiting import until
@@ -163,6 +165,27 @@ def test_what_a_killed_dispatcher_had_begun_another_one_ends(
     assert (end.state, end.delivered) == (DeliveryState.DELIVERED, 200)
     assert set(peer.counts) == set(by_uid(paths))
     assert sum(peer.counts.values()) <= 201
+
+
+def test_a_commitment_that_is_reported_while_the_dispatcher_is_dead_is_not_lost(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    commitment = {"same_association_seconds": 0, "wait_seconds": 600}
+    settings = {"commitment": commitment, "delivered_means": "committed"}
+    with archiving(Archive()) as archive:
+        archive.over = "none"
+        gateway.configure(dicom(archive.port) | settings)
+        stored = gateway.deliver(make_ct(tmp_path / "ct", 3), "archive", protocol="dicom")
+        with gateway.dispatcher("dicom") as first:
+            until(lambda: stored.record("archive").next_try, timeout=40, what="it waits")
+            first.kill()
+            first.wait()
+        with listening(gateway.spool) as port:
+            assert archive.tell(port, "CROSSDOCK", *archive.asked[0]) == 0x0000
+        with gateway.dispatcher("dicom"):
+            (end,) = gateway.ends(1)
+    assert (end.state, end.remark) == (DeliveryState.DELIVERED, "committed by PEER")
+    assert (len(archive.stored), len(archive.asked)) == (3, 1)
 
 
 def test_a_dispatcher_that_is_asked_to_stop_does_so_in_time_and_another_goes_on(

@@ -12,6 +12,7 @@ from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.fallback import Fallbacks
 from dispatcher.orphans import Orphanage
+from dispatcher.reports import Reports
 from dispatcher.retry import RetryPolicy
 
 
@@ -42,6 +43,9 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
         service.closing(fallbacks.close)
         for topic in (TARGET_CHANGED, RETRY):
             service.closing(service.bus.listen(topic, consumers.heard).close)
+        reports = Reports(spool, service.bus, protocols)
+        reports.start()
+        service.closing(reports.close)
         consumers.start()
         service.closing(lambda: consumers.close(_GRACE_SECONDS))
         service.run()

@@ -22,6 +22,7 @@ from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
+from dispatcher.commitment import Waits, is_final_when_stored, settings_of, settle
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
@@ -101,7 +102,11 @@ class Dispatch:
         if claim is None:
             return
         try:
-            self._hold(stored, claim, reason)
+            if claim.record.commitment.stored:  # all that is left to know is no more than a remark
+                claim.note(commitment="ended", remark=reason)
+                self._conclude(stored, claim, time.time())
+            else:
+                self._hold(stored, claim, reason)
         finally:
             claim.release()
 
@@ -151,10 +156,16 @@ class Dispatch:
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
             reached("dispatcher.try_noted")
-        failure = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
+        ended: Waits | Failure | None
+        ended = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
+        if ended is None and settings_of(adapters.target) is not None:
+            ended = self._settle(adapters, stored, claim, routed, started)
+        failure = ended if isinstance(ended, Failure) else None
         of_target = None if failure is not None and failure.counts else failure
         pause = report(of_target, again=claim.record.setbacks > 0)
         self._fallbacks.note(adapters.target.name, of_target)
+        if isinstance(ended, Waits):
+            self._wait(stored, claim, ended, started)
         result = failure.kind.value if failure else "delivered"
         ATTEMPTS.labels(adapters.target.name, result).inc()
         if failure is None:
@@ -162,15 +173,41 @@ class Dispatch:
         else:
             self._failed(stored, claim, failure, started, pause)
 
+    def _settle(
+        self,
+        adapters: Adapters,
+        stored: StoredParcel,
+        claim: Claim,
+        routed: list[Outgoing],
+        started: float,
+    ) -> Waits | Failure | None:
+        """See to the commitment of what is stored, having told first that it is, if that is final."""
+        if is_final_when_stored(adapters.target) and not claim.record.commitment.stored:
+            self._tell_delivered(stored, claim, started)
+            claim.note(commitment="stored")
+        return settle(self._spool.commitments, adapters, stored.id, claim, routed)
+
+    def _wait(self, stored: StoredParcel, claim: Claim, waits: Waits, started: float) -> None:
+        if waits.words:
+            now = time.time()
+            fact = attempted(stored.parcel, claim.record, started, now, next_try=waits.until)
+            publish(self._bus, fact.model_copy(update={"detail": waits.words}))
+        raise Retry(max(0.0, waits.until - time.time()))
+
+    def _tell_delivered(self, stored: StoredParcel, claim: Claim, started: float) -> None:
+        now = time.time()
+        publish(self._bus, attempted(stored.parcel, claim.record, started, now))
+        reached("dispatcher.attempt_published")
+        publish(self._bus, finished(stored.parcel, claim.record, DeliveryState.DELIVERED, now))
+        reached("dispatcher.end_published")
+
     def _conclude(self, stored: StoredParcel, claim: Claim, started: float) -> None:
         now = time.time()
         parcel, record = stored.parcel, claim.record
-        publish(self._bus, attempted(parcel, record, started, now))
-        reached("dispatcher.attempt_published")
-        publish(self._bus, finished(parcel, record, DeliveryState.DELIVERED, now))
-        reached("dispatcher.end_published")
+        self._tell_delivered(stored, claim, started)
         stored.conclude(claim, DeliveryState.DELIVERED)
         reached("dispatcher.concluded")
+        self._spool.commitments.forget(record.commitment.asked)
         stored.retire(self._spool.retired)
         reached("dispatcher.retired")
         log.info(
@@ -259,6 +296,7 @@ class Dispatch:
         publish(self._bus, fact)
         claim.note(reason=reason)
         stored.conclude(claim, DeliveryState.HELD)
+        self._spool.commitments.forget(claim.record.commitment.asked)
         log.error(
             "delivery.held",
             delivery=fact.delivery,

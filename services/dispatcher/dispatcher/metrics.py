@@ -29,3 +29,8 @@ PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left 
 WINDOW_CLOSED = Gauge(
     "crossdock_target_window_closed", "1 while a target's time windows are closed.", ["target"]
 )
+COMMITMENTS = Counter(
+    "crossdock_commitments",
+    "Instances by what a target said to a request for storage commitment.",
+    ["target", "result"],
+)

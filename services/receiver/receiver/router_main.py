@@ -1,9 +1,11 @@
 """Wires the router: ``parcel.received`` → markers → ``delivery.routed``, reconciler, retention."""
 
 from crossdock.bus.topology import PARCELS, SPOOL
+from crossdock.config import Gateway
 from crossdock.service import Service
 from crossdock.settings import Settings
 from crossdock.spool import Spool
+from receiver.commitment_reports import CommitmentReports
 from receiver.reconcile import Reconciler, ReconcilerThread
 from receiver.requests import Requests
 from receiver.retention import Retention, RetentionThread
@@ -17,7 +19,13 @@ def main(settings: Settings) -> int:
         spool.prepare()
         router = Router(spool, service.bus)
         reconciler = Reconciler(spool, service.bus, router.queue_of)
-        service.follow_configuration(router.configure)
+        reports = CommitmentReports(spool)
+
+        def configure(gateway: Gateway, revision: int) -> None:
+            router.configure(gateway, revision)
+            reports.configure(gateway)
+
+        service.follow_configuration(configure)
         consumers = [
             service.bus.consume(PARCELS, router.handle, prefetch=2),
             service.bus.serve(SPOOL, Requests(spool, service.bus).respond),
@@ -26,5 +34,7 @@ def main(settings: Settings) -> int:
             service.closing(consumer.close)
         service.closing(ReconcilerThread(reconciler).close)
         service.closing(RetentionThread(Retention(spool, settings)).close)
+        reports.start()
+        service.closing(reports.close)
         service.run()
     return 0

@@ -13,6 +13,7 @@ from crossdock.errors import DicomError
 from crossdock.spool import Spool
 from crossdock.spool.room import Room
 from receiver.admission import Admission
+from receiver.commitment import NodeCommitment
 from receiver.parcels import Parcels
 from receiver.store_scp import NodeHandler
 
@@ -108,6 +109,7 @@ class LocalServing:
             max_associations=_MAX_ASSOCIATIONS,
             tls=tls,
             closed=self._closed,
+            commitment=NodeCommitment(handler, self._spool),
         )
         self._running[name] = handler, scp
         return scp

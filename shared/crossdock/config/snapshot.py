@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from crossdock.config.fields import Configured
 from crossdock.config.rules import Rule
 from crossdock.config.store_nodes import StoreNode
-from crossdock.config.targets import MODELS, Target
+from crossdock.config.targets import MODELS, StorageScpTarget, Target
 from crossdock.errors import ConfigError, FieldProblem
 from crossdock.model import Priority
 
@@ -66,7 +66,12 @@ def parse_gateway(document: object) -> Gateway:
         gateway = Gateway.model_validate(document)
     except ValidationError as error:
         raise ConfigError(field_problems(error)) from None
-    problems = [*_repeated_names(gateway), *_clashing_ports(gateway), *_missing_names(gateway)]
+    problems = [
+        *_repeated_names(gateway),
+        *_clashing_ports(gateway),
+        *_missing_names(gateway),
+        *_unheard_commitments(gateway),
+    ]
     if problems:
         raise ConfigError(problems)
     return gateway
@@ -223,9 +228,25 @@ def _way(first: str | None, following: Mapping[str, str | None]) -> list[str]:
     return way
 
 
+def _unheard_commitments(gateway: Gateway) -> Iterable[FieldProblem]:
+    nodes = {node.name: node for node in gateway.store_nodes}
+    for index, target in enumerate(gateway.targets):
+        if not isinstance(target, StorageScpTarget) or target.commitment is None:
+            continue
+        name, field = target.commitment.listen, f"targets[{index}].commitment.listen"
+        if name is None:
+            continue
+        yield from _unknown((name,), set(nodes), field, "store node", index=False)
+        node = nodes.get(name)
+        if node and node.check_called_ae_title and node.ae_title != target.calling_ae_title:
+            words = f"the target calls as {target.calling_ae_title}, but store node {name!r} is"
+            yield FieldProblem(field, f"{words} {node.ae_title}: results would be refused")
+
+
 def _unknown(
-    names: tuple[str, ...], known: set[str], field: str, noun: str
+    names: tuple[str, ...], known: set[str], field: str, noun: str, *, index: bool = True
 ) -> Iterable[FieldProblem]:
-    for index, name in enumerate(names):
+    for place, name in enumerate(names):
         if name not in known:
-            yield FieldProblem(f"{field}[{index}]", f"there is no {noun} {name!r}")
+            where = f"{field}[{place}]" if index else field
+            yield FieldProblem(where, f"there is no {noun} {name!r}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from crossdock.config.fields import AETitle, Configured, Host, Name, Network, Port, Text
-from crossdock.config.tls import NodeTls
+from crossdock.config.tls import NodeTls, TargetTls
 
 
 Associations = Annotated[int, Field(ge=1, le=1000)]
@@ -23,6 +23,12 @@ class Source(Configured):
     )
     max_associations: Associations | None = Field(
         None, description="Associations at once from this source; more are refused for now."
+    )
+
+    commitment_port: Port | None = Field(
+        None,
+        description="Its port for results of storage commitment; that of the node's commitment if "
+        "left out.",
     )
 
     @model_validator(mode="after")
@@ -59,6 +65,25 @@ class Source(Configured):
         return wanted is None or wanted.casefold() in (name.casefold() for name in names)
 
 
+class NodeCommitment(Configured):
+    """What a store node commits itself to when it is asked to (PS3.4 J)."""
+
+    targets: Annotated[int, Field(ge=0, le=64)] = Field(
+        0,
+        description="Targets that must have confirmed an instance; with 0 it is enough that it is "
+        "on disk here.",
+    )
+    wait_seconds: Annotated[float, Field(gt=0, le=604_800)] = Field(
+        3600.0, description="Seconds to wait for the targets before the result says failed."
+    )
+    port: Port = Field(
+        104, description="Where requesters listen for results, at the address that they ask from."
+    )
+    tls: TargetTls | None = Field(
+        None, description="TLS to requesters that results are told to; plain TCP if left out."
+    )
+
+
 class StoreNode(Configured):
     """A local listening AE. Who may send is ``accept: any`` or a list of ``sources``."""
 
@@ -88,6 +113,9 @@ class StoreNode(Configured):
     sync: Literal["instance", "association", "none"] = Field(
         "instance",
         description="When bytes are forced to disk: before each success, or less safely later.",
+    )
+    commitment: NodeCommitment | None = Field(
+        None, description="Answer requests for storage commitment; refused if left out."
     )
     description: Text = ""
 

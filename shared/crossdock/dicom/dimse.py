@@ -13,6 +13,8 @@ C_STORE_RSP = 0x8001
 C_ECHO_RQ = 0x0030
 C_ECHO_RSP = 0x8030
 C_CANCEL_RQ = 0x0FFF
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RQ = 0x0130
 RESPONSE = 0x8000
 
 MAX_COMMAND_LENGTH = 64 * 1024
@@ -20,6 +22,7 @@ MAX_COMMAND_LENGTH = 64 * 1024
 
 _GROUP_LENGTH = 0x0000
 _AFFECTED_SOP_CLASS_UID = 0x0002
+_REQUESTED_SOP_CLASS_UID = 0x0003
 _COMMAND_FIELD = 0x0100
 _MESSAGE_ID = 0x0110
 _MESSAGE_ID_RESPONDED_TO = 0x0120
@@ -28,6 +31,9 @@ _DATASET_TYPE = 0x0800
 _STATUS = 0x0900
 _ERROR_COMMENT = 0x0902
 _AFFECTED_SOP_INSTANCE_UID = 0x1000
+_REQUESTED_SOP_INSTANCE_UID = 0x1001
+_EVENT_TYPE_ID = 0x1002
+_ACTION_TYPE_ID = 0x1008
 _MOVE_ORIGINATOR = 0x1030
 _MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 
@@ -39,7 +45,11 @@ _US = Struct("<H")
 
 
 class Command(NamedTuple):
-    """A command set, as far as C-STORE and C-ECHO need it; absent numbers are -1."""
+    """A command set, as far as our services need it; absent numbers are -1.
+
+    The SOP class and instance are those affected or requested, ``type_id`` that of an event or
+    an action.
+    """
 
     field: int
     message_id: int
@@ -49,6 +59,7 @@ class Command(NamedTuple):
     sop_class_uid: str
     sop_instance_uid: str
     error_comment: str
+    type_id: int = -1
 
 
 def decode(data: bytes | memoryview) -> Command:
@@ -67,9 +78,12 @@ def decode(data: bytes | memoryview) -> Command:
         responded_to=_number(elements, _MESSAGE_ID_RESPONDED_TO),
         has_dataset=_number(elements, _DATASET_TYPE) not in (_NO_DATASET, -1),
         status=_number(elements, _STATUS),
-        sop_class_uid=_text(elements, _AFFECTED_SOP_CLASS_UID),
-        sop_instance_uid=_text(elements, _AFFECTED_SOP_INSTANCE_UID),
+        sop_class_uid=_text(elements, _AFFECTED_SOP_CLASS_UID)
+        or _text(elements, _REQUESTED_SOP_CLASS_UID),
+        sop_instance_uid=_text(elements, _AFFECTED_SOP_INSTANCE_UID)
+        or _text(elements, _REQUESTED_SOP_INSTANCE_UID),
         error_comment=_text(elements, _ERROR_COMMENT),
+        type_id=max(_number(elements, _EVENT_TYPE_ID), _number(elements, _ACTION_TYPE_ID)),
     )
 
 
@@ -106,6 +120,36 @@ def echo_request(message_id: int, sop_class_uid: str) -> bytes:
             _COMMAND_FIELD: _US.pack(C_ECHO_RQ),
             _MESSAGE_ID: _US.pack(message_id),
             _DATASET_TYPE: _US.pack(_NO_DATASET),
+        }
+    )
+
+
+def action_request(message_id: int, sop_class_uid: str, instance_uid: str, action: int) -> bytes:
+    """Return an N-ACTION-RQ that a dataset follows (PS3.7 10.3.5.1)."""
+    return _encode(
+        {
+            _REQUESTED_SOP_CLASS_UID: _uid(sop_class_uid),
+            _COMMAND_FIELD: _US.pack(N_ACTION_RQ),
+            _MESSAGE_ID: _US.pack(message_id),
+            _DATASET_TYPE: _US.pack(_SOME_DATASET),
+            _REQUESTED_SOP_INSTANCE_UID: _uid(instance_uid),
+            _ACTION_TYPE_ID: _US.pack(action),
+        }
+    )
+
+
+def event_report_request(
+    message_id: int, sop_class_uid: str, instance_uid: str, event: int
+) -> bytes:
+    """Return an N-EVENT-REPORT-RQ that a dataset follows (PS3.7 10.3.1.1)."""
+    return _encode(
+        {
+            _AFFECTED_SOP_CLASS_UID: _uid(sop_class_uid),
+            _COMMAND_FIELD: _US.pack(N_EVENT_REPORT_RQ),
+            _MESSAGE_ID: _US.pack(message_id),
+            _DATASET_TYPE: _US.pack(_SOME_DATASET),
+            _AFFECTED_SOP_INSTANCE_UID: _uid(instance_uid),
+            _EVENT_TYPE_ID: _US.pack(event),
         }
     )
 

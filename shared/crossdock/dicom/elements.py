@@ -8,7 +8,8 @@ is remembered as an ``Outline``, and a dataset that fits it costs a tenth of a w
 """
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, MutableSequence, Sequence
 from functools import lru_cache
 from struct import Struct, error
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ from crossdock.dicom.uids import (
     EXPLICIT_VR_BIG_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from crossdock.errors import DicomError
 
 
 MAX_INFLATED = 1024 * 1024
@@ -31,6 +33,7 @@ _ITEM_GROUP: Final = 0xFFFE0000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _PIXEL_GROUP: Final = 0x7FE00000
+_DELIMITER_LENGTH: Final = 8
 
 _VRS: Final = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR"
@@ -95,6 +98,34 @@ def recognise(data: bytes, transfer_syntax_uid: str) -> Layout:
     plausible = int.from_bytes(data[4:8], "little") <= len(data)
     implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN or plausible
     return Layout(explicit=not implicit, little=True)
+
+
+def level(
+    data: bytes, layout: Layout, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the tag of each element of a dataset, and where its value begins and ends.
+
+    With ``start`` and ``end`` of the value of a sequence these are its items, and with those of an
+    item its elements.
+
+    Raises:
+        DicomError: an element does not fit into what it is in.
+    """
+    headers, limit = _Headers(data, layout.little), len(data) if end is None else end
+    headers.seen = deque(maxlen=0)  # of no interest here, and hostile data may have many
+    position = start
+    while position < limit:
+        try:
+            tag, vr, length, begin = headers.read(position, explicit=layout.explicit)
+            value_end = position = begin + length
+            if length == _UNDEFINED:
+                position = headers.skip(begin, explicit=layout.explicit and vr != b"UN")
+                value_end = position - _DELIMITER_LENGTH
+        except error:  # struct's: less than a header is left
+            raise DicomError("an element is cut off") from None
+        if position > limit:
+            raise DicomError(f"element {tag:08X} is longer than what it is in")
+        yield tag, begin, value_end
 
 
 def inflate(data: bytes | memoryview) -> bytes:
@@ -197,7 +228,7 @@ class _Headers:
 
     def __init__(self, data: bytes, little: bool) -> None:
         self.data = data
-        self.seen: list[tuple[int, int]] = []
+        self.seen: MutableSequence[tuple[int, int]] = []
         self.short, self._tag, self._long = _READERS[little]
 
     def read(self, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:

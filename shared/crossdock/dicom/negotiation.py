@@ -6,6 +6,7 @@ what it does not know loses what its targets could have used.
 
 from dataclasses import dataclass
 
+from crossdock.dicom import commitment
 from crossdock.dicom.associate import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
     PROTOCOL_VERSION,
@@ -18,6 +19,7 @@ from crossdock.dicom.associate import (
 from crossdock.dicom.uids import (
     APPLICATION_CONTEXT,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT,
     VERIFICATION,
     is_storage,
     looks_like_uid,
@@ -59,23 +61,36 @@ def objection(request: Associate) -> Rejection | None:
     return None
 
 
-def answer(request: Associate, max_length: int) -> Associate:
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """Which roles we take in storage commitment: that of who reports, and that of who asks."""
+
+    answers: bool = False
+    hears: bool = False
+
+
+def answer(
+    request: Associate, max_length: int, commitment_roles: Commitment = Commitment()
+) -> Associate:
     """Return the A-ASSOCIATE-AC to a request. ``max_length`` is the longest PDU we take.
 
     Each context gets the first transfer syntax that was proposed for it: senders name first what
-    they hold, and any other choice would make them convert.
+    they hold, and any other choice would make them convert. Storage commitment is accepted from a
+    requestor that asks if we answer, and from one that would report if we hear reports.
     """
     asked = request.user
+    reports = any(each.scp for each in asked.roles if each.sop_class_uid == STORAGE_COMMITMENT)
+    commits = commitment_roles.answers or (commitment_roles.hears and reports)
     stored = [(uid, _FULL_STORAGE) for uid, _ in asked.extended if is_storage(uid)]
     return Associate(
         called=request.called,
         calling=request.calling,
-        contexts=tuple(_answer_context(context) for context in request.contexts),
+        contexts=tuple(_answer_context(context, commits) for context in request.contexts),
         user=UserInformation(
             max_length=max_length,
             window=_answer_window(asked.window),
             roles=tuple(
-                Role(role.sop_class_uid, role.scu, scp=False)
+                _answer_role(role, commitment_roles)
                 for role in asked.roles
                 if looks_like_uid(role.sop_class_uid)
             ),
@@ -85,9 +100,18 @@ def answer(request: Associate, max_length: int) -> Associate:
     )
 
 
-def _answer_context(context: Context) -> Context:
+def _answer_role(role: Role, roles: Commitment) -> Role:
+    if role.sop_class_uid != STORAGE_COMMITMENT:
+        return Role(role.sop_class_uid, role.scu, scp=False)
+    return Role(role.sop_class_uid, role.scu and roles.answers, role.scp and roles.hears)
+
+
+def _answer_context(context: Context, commits: bool) -> Context:
     usable = [uid for uid in context.transfer_syntaxes if looks_like_uid(uid)]
     known = context.abstract_syntax == VERIFICATION or is_storage(context.abstract_syntax)
+    if context.abstract_syntax == STORAGE_COMMITMENT:
+        known = commits
+        usable = [uid for uid in usable if uid in commitment.SYNTAXES]
     if not known:
         result, chosen = ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN
     elif not usable:

@@ -196,10 +196,19 @@ def frame(context_id: int, control: int, length: int) -> bytes:
 
 def encode_command(context_id: int, command: bytes, max_data: int) -> bytes:
     """Return a command set as P-DATA-TF PDUs, each with at most ``max_data`` bytes of it."""
-    if len(command) <= max_data:
-        return frame(context_id, COMMAND | LAST, len(command)) + command
-    pieces = [command[start : start + max_data] for start in range(0, len(command), max_data)]
-    controls = [COMMAND] * (len(pieces) - 1) + [COMMAND | LAST]
+    return _encode_set(context_id, COMMAND, command, max_data)
+
+
+def encode_dataset(context_id: int, dataset: bytes, max_data: int) -> bytes:
+    """Return a dataset that is in memory as P-DATA-TF PDUs, as ``encode_command`` does."""
+    return _encode_set(context_id, 0, dataset, max_data)
+
+
+def _encode_set(context_id: int, control: int, data: bytes, max_data: int) -> bytes:
+    if len(data) <= max_data:
+        return frame(context_id, control | LAST, len(data)) + data
+    pieces = [data[start : start + max_data] for start in range(0, len(data), max_data)]
+    controls = [control] * (len(pieces) - 1) + [control | LAST]
     return b"".join(
         frame(context_id, control, len(piece)) + piece
         for control, piece in zip(controls, pieces, strict=True)

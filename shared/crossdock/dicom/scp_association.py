@@ -9,6 +9,8 @@ import structlog
 
 from crossdock.dicom import associate, dimse, negotiation, pdu
 from crossdock.dicom.associate import Associate
+from crossdock.dicom.commitment_handler import CommitmentHandler
+from crossdock.dicom.commitment_talk import REPORT_SECONDS, CommitmentTalk
 from crossdock.dicom.connection import Connection
 from crossdock.dicom.errors import (
     AbortReason,
@@ -23,6 +25,7 @@ from crossdock.dicom.reception import CommandBuffer, Reception
 from crossdock.dicom.status import Status, is_warning
 from crossdock.dicom.storage_handler import Caller, InstanceWriter, StorageHandler, guarded
 from crossdock.dicom.tls import ContextSource
+from crossdock.dicom.uids import STORAGE_COMMITMENT
 from crossdock.errors import DicomError
 from crossdock.faults import reached
 from crossdock.model import new_id
@@ -69,6 +72,7 @@ class ScpAssociation:
         limits: Limits,
         slots: threading.Semaphore,
         tls: ContextSource | None,
+        commitment: CommitmentHandler | None = None,
     ) -> None:
         self.accepted = False
         self._slots = slots
@@ -76,6 +80,7 @@ class ScpAssociation:
         self._handler = handler
         self._limits = limits
         self._tls = tls
+        self._commitment = CommitmentTalk(commitment)
         self._connection = Connection(sock, limits.max_pdu)
         self._caller: Caller | None = None
         self._contexts: dict[int, associate.Context] = {}
@@ -182,7 +187,7 @@ class ScpAssociation:
 
     def _accept(self, request: Associate) -> None:
         limits = self._limits
-        answer = negotiation.answer(request, limits.max_pdu)
+        answer = negotiation.answer(request, limits.max_pdu, self._commitment.roles)
         self._contexts = {
             context.id: context
             for context in answer.contexts
@@ -225,6 +230,8 @@ class ScpAssociation:
         if self._stopping and between:
             raise _Stopping("stopping")
         try:
+            if between and self._commitment.owes:
+                return self._receive_or_report()
             if between:
                 return self._connection.receive(self._limits.idle_timeout, "message")
             return self._connection.receive(self._limits.dimse_timeout, "rest of a message")
@@ -234,6 +241,16 @@ class ScpAssociation:
             raise
         finally:
             self._idle = False
+
+    def _receive_or_report(self) -> list[Fragment | Pdu]:
+        """Return what comes next; report on commitment if the peer waits for that."""
+        try:
+            return self._connection.receive(REPORT_SECONDS, "message")
+        except PeerTimeout:
+            pass
+        for message in self._commitment.messages(self._known_caller(), self._max_data):
+            self._connection.send(message, self._limits.dimse_timeout)
+        return []
 
     def _take(self, fragment: Fragment) -> None:
         context = self._contexts.get(fragment.context_id)
@@ -254,8 +271,13 @@ class ScpAssociation:
 
     def _begin(self, command: dimse.Command, context: associate.Context) -> None:
         if command.field & dimse.RESPONSE:
+            if self._commitment.answered(self._known_caller(), command):
+                return
             raise ProtocolError(AbortReason.UNEXPECTED_PDU_PARAMETER, "an answer to no question")
-        if command.field == dimse.C_STORE_RQ and command.has_dataset:
+        writer: InstanceWriter | None
+        if context.abstract_syntax == STORAGE_COMMITMENT:
+            writer, status = self._commitment.open(self._known_caller(), command, context)
+        elif command.field == dimse.C_STORE_RQ and command.has_dataset:
             writer, status = self._open(command, context)
         else:
             writer, status = None, _status_without_writer(command)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from crossdock.dicom.commitment_handler import CommitmentHandler
 from crossdock.dicom.listener import Address, Listener
 from crossdock.dicom.negotiation import (
     CALLED_AE_TITLE_NOT_RECOGNISED,
@@ -50,7 +51,8 @@ class StorageScp:
     ``dimse_timeout`` for progress within a message, ``idle_timeout`` between messages. More than
     ``max_associations`` are rejected as a temporary limit. With ``tls``, which is
     asked anew for each connection, every connection is TLS. ``closed`` is called when a connection
-    that was served is over, whether it became an association or not.
+    that was served is over, whether it became an association or not. Storage commitment is spoken
+    only with a handler for it, ``commitment``.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class StorageScp:
         idle_timeout: float = 600.0,
         tls: ContextSource | None = None,
         closed: Callable[[], None] | None = None,
+        commitment: CommitmentHandler | None = None,
     ) -> None:
         self._listener = Listener(host, port, self.serve)
         self._handler = handler
+        self._commitment = commitment
         self._closed = closed
         self._limits = Limits(max_pdu, acse_timeout, dimse_timeout, idle_timeout)
         self._slots = threading.BoundedSemaphore(max_associations)
@@ -120,7 +124,13 @@ class StorageScp:
             RuntimeError: there can be no more threads; so does the socket.
         """
         association = ScpAssociation(
-            sock, address, self._handler, limits=self._limits, slots=self._slots, tls=self._tls
+            sock,
+            address,
+            self._handler,
+            limits=self._limits,
+            slots=self._slots,
+            tls=self._tls,
+            commitment=self._commitment,
         )
         thread = threading.Thread(
             target=self._run, args=(association,), name="storage-scp-association", daemon=True

@@ -175,12 +175,10 @@ class StorageScu:
             NoAcceptedContext: Verification was not proposed, or not accepted.
             AssociationAborted, PeerTimeout, ProtocolError: the association is over.
         """
-        found = [key for key in self._contexts if key[0] == VERIFICATION]
-        if not found:
-            raise NoAcceptedContext(VERIFICATION, "any")
+        context_id, _ = self._context_for(VERIFICATION)
         message_id = self._next_message_id()
         command = dimse.echo_request(message_id, VERIFICATION)
-        data = pdu.encode_command(self._contexts[found[0]], command, self._max_data)
+        data = pdu.encode_command(context_id, command, self._max_data)
         with self._ending_when_broken():
             self._talk().send(data, self._dimse_timeout)
         return self._answer_to(message_id, self._dimse_timeout)
@@ -369,6 +367,13 @@ class StorageScu:
                 self._talk().say(pdu.RELEASE_RP)
                 return AssociationAborted("the peer released it while there was work")
         return ProtocolError(AbortReason.UNEXPECTED_PDU, "an unexpected PDU from the peer")
+
+    def _context_for(self, sop_class_uid: str) -> tuple[int, str]:
+        """Return the context of a SOP class that has only one, and its transfer syntax."""
+        for (accepted, transfer_syntax_uid), context_id in self._contexts.items():
+            if accepted == sop_class_uid:
+                return context_id, transfer_syntax_uid
+        raise NoAcceptedContext(sop_class_uid, "any")
 
     def _next_message_id(self) -> int:
         self._message_id = self._message_id % _MAX_MESSAGE_ID + 1

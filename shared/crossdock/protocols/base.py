@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
+from crossdock.dicom.commitment import Report
 from crossdock.model import CheckReport, Instance, InstanceOutcome, Outcome
 from crossdock.pace import UNLIMITED, Pace
 
@@ -32,6 +33,27 @@ class Outgoing:
             status=status,
             detail=detail,
         )
+
+
+@runtime_checkable
+class AsksCommitment(Protocol):
+    """An adapter whose target can be asked to confirm that it keeps what it was sent."""
+
+    def ask_commitment(
+        self,
+        instances: Sequence[Outgoing],
+        begin: Callable[[Sequence[Outgoing]], str],
+        keep: Callable[[Report], int],
+    ) -> None:
+        """Ask the target to commit itself to keep instances.
+
+        Where that takes several requests, each is begun by ``begin``, which is given its instances
+        and returns its Transaction UID. A report that comes at once goes to ``keep``, which returns
+        the status to answer; others come elsewhere.
+
+        Raises:
+            DeliveryError: it could not be asked, or did not take the request.
+        """
 
 
 class Adapter(ABC):

@@ -11,11 +11,16 @@ that it happened or did not, whatever dies in the middle::
     parcels/<parcel>/done/<target>    a delivery that is final
     held/<parcel>/                    nobody wanted it; never deleted by itself
     retired/<parcel>/                 all deliveries final; kept for a time while there is room
+    commitments/                      what is asked and answered about storage commitment
 """
 
+from crossdock.spool.commitment_record import CommitmentRecord
+from crossdock.spool.commitments import Asked, Commitments
 from crossdock.spool.incoming import Arrival
-from crossdock.spool.marker import Claim, DeliveryRecord, Routed
+from crossdock.spool.keeping import Kept, find_kept
+from crossdock.spool.marker import COMMITMENT_REPORTED, Claim, DeliveryRecord, Routed
 from crossdock.spool.open_parcel import OpenParcel, Origin
+from crossdock.spool.owed import Owed, OwedReports, key_of
 from crossdock.spool.soundness import Problem
 from crossdock.spool.spool import Spool
 from crossdock.spool.stored_parcel import StoredParcel
@@ -23,16 +28,25 @@ from crossdock.spool.verify import Verified, places, verify
 
 
 __all__ = [
+    "COMMITMENT_REPORTED",
     "Arrival",
+    "Asked",
     "Claim",
+    "CommitmentRecord",
+    "Commitments",
     "DeliveryRecord",
+    "Kept",
     "OpenParcel",
     "Origin",
+    "Owed",
+    "OwedReports",
     "Problem",
     "Routed",
     "Spool",
     "StoredParcel",
     "Verified",
+    "find_kept",
+    "key_of",
     "places",
     "verify",
 ]

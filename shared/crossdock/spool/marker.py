@@ -17,7 +17,12 @@ from typing import Literal
 
 from crossdock.errors import SpoolError
 from crossdock.model import Frozen, InstanceOutcome, Priority
+from crossdock.spool.commitment_record import CommitmentRecord
 from crossdock.spool.durable import try_lock
+
+
+COMMITMENT_REPORTED = "commitment reported"
+"""Why a delivery is tried again that keeps its attempts: what it waited for has come."""
 
 
 class Routed(Frozen):
@@ -61,6 +66,7 @@ class DeliveryRecord:
     remark: str = ""
     fallback: str = ""
     outcomes: dict[int, InstanceOutcome] = field(default_factory=dict)
+    commitment: CommitmentRecord = field(default_factory=CommitmentRecord)
 
     def confirmed(self, number: int) -> bool:
         """Whether the target has this instance."""
@@ -77,15 +83,35 @@ class DeliveryRecord:
                 self.outcomes[result.number] = result
             case {"failed": dict() as failure}:
                 self._fail(failure)
-            case {"retry": _}:
-                self.attempts = self.setbacks = 0
-                self.next_try = 0.0
+            case {"retry": why}:
+                self._retry(why)
+            case _:
+                self._note(entry)
+
+    def _note(self, entry: dict[str, object]) -> None:
+        match entry:
             case {"reason": str() as reason}:
                 self.reason = reason
             case {"fallback": str() as fallback}:
                 self.fallback = fallback
             case {"once": "begun" | "ended" as once}:
                 self.once, self.remark = once, str(entry.get("remark", ""))
+            case {"commitment": _}:
+                self._commit(entry)
+
+    def _commit(self, entry: dict[str, object]) -> None:
+        self.commitment.apply(entry)
+        if entry["commitment"] == "asked":
+            self.setbacks, self.next_try = 0, self.commitment.until
+        elif entry["commitment"] == "ended":
+            self.remark = str(entry.get("remark", ""))
+
+    def _retry(self, why: object) -> None:
+        """Be tried now: a person wants it, or what was waited for has come."""
+        if why != COMMITMENT_REPORTED:
+            self.attempts = 0
+            self.commitment.ask_now()
+        self.setbacks, self.next_try = 0, 0.0
 
     def _fail(self, failure: dict[str, object]) -> None:
         if failure.get("counts"):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from crossdock.errors import SpoolError
 from crossdock.model import Parcel, new_id
+from crossdock.spool.commitments import Commitments
 from crossdock.spool.durable import move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.open_parcel import PARCEL, OpenParcel, Origin
+from crossdock.spool.owed import OwedReports
 from crossdock.spool.stored_parcel import HELD, PENDING, StoredParcel
 
 
@@ -31,6 +33,8 @@ class Spool:
         self.parcels = root / "parcels"
         self.held = root / "held"
         self.retired = root / "retired"
+        self.commitments = Commitments(root)
+        self.owed = OwedReports(root)
 
     def prepare(self) -> None:
         """Make the directories.

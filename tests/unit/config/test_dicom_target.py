@@ -145,6 +145,28 @@ def test_a_target_survives_its_own_document(type_: str) -> None:
         "pass_calling_ae_title": True,
         "transfer_syntaxes": [EXPLICIT, "jpeg-ls-lossless"],
         "convert_to": "jpeg-ls-lossless",
+        "commitment": {},
+        "delivered_means": "committed",
     }
     gateway = parse_gateway({"targets": [document]})
     assert parse_gateway(gateway.document()) == gateway
+
+
+def test_what_is_final_when_committed_needs_commitment() -> None:
+    assert field_of(delivered_means="committed") == "delivered_means"
+    assert field_of(commitment={"ask_again": -1}) == "commitment.ask_again"
+    assert parse().commitment is None
+    assert parse(commitment={}).delivered_means == "stored"
+
+
+def test_results_of_commitment_must_be_heard_by_a_store_node_of_our_title() -> None:
+    node = {"name": "main", "ae_title": "OTHER", "port": 11112, "accept": "any"}
+    target = TARGET | {"type": "dicom", "commitment": {"listen": "main"}}
+    for nodes, words in (([], "no store node 'main'"), ([node], "results would be refused")):
+        with pytest.raises(ConfigError) as caught:
+            parse_gateway({"targets": [target], "store_nodes": nodes})
+        (problem,) = caught.value.problems
+        assert problem.field == "targets[0].commitment.listen"
+        assert words in problem.message
+    for changes in ({"ae_title": "CROSSDOCK"}, {"check_called_ae_title": False}):
+        assert parse_gateway({"targets": [target], "store_nodes": [node | changes]})

@@ -12,7 +12,7 @@ from fuzz.damage import damaged
 from fuzz.subjects import subjects
 
 
-NAMES = ("association", "associate", "command", "header", "file")
+NAMES = ("association", "associate", "command", "commitment", "header", "file")
 
 
 def test_a_few_thousand_damaged_inputs_leave_nothing_behind() -> None:

@@ -69,6 +69,10 @@ class Place:
         self.reports.append(failure)
         self.again.append(again)
 
+    def hold(self, stored: StoredParcel, target: str, reason: str) -> None:
+        """Have a dispatcher hold a delivery."""
+        Dispatch(self.spool, self.bus, RetryPolicy(), self.stopping).hold(stored, target, reason)
+
     def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*.dcm") if path.is_file())
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from crossdock.config.fields import AETitle, Host
+from crossdock.config.fields import AETitle, Configured, Host, Name
 from crossdock.config.targets.base import RemoteTarget
 from crossdock.config.tls import TargetTls
 from crossdock.dicom.tls import TlsFiles
@@ -40,6 +40,25 @@ def _transfer_syntax(value: str) -> str:
 
 
 TransferSyntax = Annotated[str, AfterValidator(_transfer_syntax)]
+
+
+class TargetCommitment(Configured):
+    """How a target is asked to confirm that it keeps what it was sent (PS3.4 J)."""
+
+    wait_seconds: Annotated[float, Field(gt=0, le=604_800)] = Field(
+        3600.0, description="Seconds to wait for a result before it is asked again."
+    )
+    ask_again: Annotated[int, Field(ge=0, le=10)] = Field(
+        2, description="How often it is asked again before what is not committed is sent again."
+    )
+    same_association_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+        2.0, description="Seconds to keep the association open for a result that comes over it."
+    )
+    listen: Name | None = Field(
+        None,
+        description="Store node to which the peer opens associations for results; checked to have "
+        "our calling AE title.",
+    )
 
 
 class StorageScpTarget(RemoteTarget):
@@ -85,6 +104,23 @@ class StorageScpTarget(RemoteTarget):
         True,
         description="Send an instance uncompressed where the peer refuses its transfer syntax.",
     )
+    commitment: TargetCommitment | None = Field(
+        None, description="Ask for storage commitment after sending; not asked for if left out."
+    )
+    delivered_means: Literal["stored", "committed"] = Field(
+        "stored",
+        description="When a delivery is final: once the peer has stored everything, or only when "
+        "it has committed itself to keep it.",
+    )
+
+    @field_validator("delivered_means")
+    @classmethod
+    def _can_be_committed(
+        cls, value: Literal["stored", "committed"], others: ValidationInfo
+    ) -> Literal["stored", "committed"]:
+        if value == "committed" and others.data.get("commitment") is None:
+            raise ValueError("committed needs commitment at the target, such as commitment: {}")
+        return value
 
     @field_validator("convert_to")
     @classmethod

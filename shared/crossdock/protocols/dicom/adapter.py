@@ -1,11 +1,13 @@
 """The adapter of DICOM targets: one association or several, over which instances go as they came."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from crossdock.config.targets import StorageScpTarget
+from crossdock.dicom.commitment import Report
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom.checks import check
+from crossdock.protocols.dicom.commitment import ask
 from crossdock.protocols.dicom.lanes import Lanes
 from crossdock.protocols.dicom.routes import as_given, by_route, passes_on
 from crossdock.protocols.dicom.sender import Sender
@@ -32,6 +34,15 @@ class DicomAdapter(Adapter):
             return self._send(instances)
         given = list(instances)
         return as_given(self._send(by_route(self._target, given)), given)
+
+    def ask_commitment(
+        self,
+        instances: Sequence[Outgoing],
+        begin: Callable[[Sequence[Outgoing]], str],
+        keep: Callable[[Report], int],
+    ) -> None:
+        """See ``AsksCommitment.ask_commitment``."""
+        ask(self._target, instances, begin, keep)
 
     def close(self) -> None:
         """Release idle associations, and abort those with work under way."""

@@ -1,6 +1,7 @@
 """The check of a DICOM target, stage by stage, over a connection of its own."""
 
 from crossdock.config.targets import StorageScpTarget
+from crossdock.dicom.commitment import SYNTAXES
 from crossdock.dicom.convert import missing_codec
 from crossdock.dicom.errors import AssociationAborted, NoAcceptedContext, TlsFailed
 from crossdock.dicom.status import Status, describe
@@ -8,6 +9,7 @@ from crossdock.dicom.storage_scu import StorageScu
 from crossdock.dicom.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT,
     TRANSFER_SYNTAXES,
     VERIFICATION,
 )
@@ -15,6 +17,7 @@ from crossdock.errors import ErrorKind
 from crossdock.model import CheckReport
 from crossdock.protocols import network
 from crossdock.protocols.dicom import storage_classes
+from crossdock.protocols.dicom.commitment import NOT_TAKEN
 from crossdock.protocols.dicom.failures import ADVICE, explained
 from crossdock.protocols.dicom.offering import Proposal
 from crossdock.protocols.dicom.probe import answers_in_plain, answers_in_tls
@@ -33,7 +36,7 @@ def check(target: StorageScpTarget) -> CheckReport:
     """Report whether a target can be used.
 
     The stages are convert (where the target wants it), resolve, ping, connect, tls, associate,
-    echo and storage.
+    echo, storage, and commitment where the target asks for it.
     """
     return _Check(target).run()
 
@@ -69,6 +72,7 @@ class _Check:
             ("associate", self._check_associate),
             ("echo", self._check_echo),
             ("storage", self._check_storage),
+            *([("commitment", self._check_commitment)] if self._target.commitment else []),
         ]
 
     def _peer(self) -> StorageScu:
@@ -107,7 +111,8 @@ class _Check:
     def _check_associate(self) -> str:
         storage = storage_classes.proposals(self._target) if self._target.stores else []
         try:
-            explained(lambda: self._peer().associate([*_VERIFICATION, *storage]))
+            asked = [(STORAGE_COMMITMENT, SYNTAXES)] if self._target.commitment else []
+            explained(lambda: self._peer().associate([*_VERIFICATION, *storage, *asked]))
         except StageFailed as failed:
             plain = self._target.tls_files is None
             lost = isinstance(failed.__cause__, AssociationAborted)
@@ -136,6 +141,12 @@ class _Check:
             advice = "have the peer store what comes from our calling AE title; is it an archive?"
             raise StageFailed(words, advice)
         return storage_classes.words(self._target, peer, taken)
+
+    def _check_commitment(self) -> str:
+        if not any(self._peer().accepted(STORAGE_COMMITMENT, syntax) for syntax in SYNTAXES):
+            advice = "have the peer offer it to our calling AE title, or leave out commitment"
+            raise StageFailed(NOT_TAKEN, advice)
+        return "the peer takes storage commitment"
 
 
 def _check_sender() -> str:

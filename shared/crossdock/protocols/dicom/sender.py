@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.convert import CannotConvert, NoCodec, converted
@@ -40,14 +41,22 @@ class _Awaited:
     remark: str = ""
 
 
-def scu_of(target: StorageScpTarget, route: Route, pace: Pace = UNLIMITED) -> StorageScu:
+Scu = TypeVar("Scu", bound=StorageScu)
+
+
+def scu_of(
+    target: StorageScpTarget,
+    route: Route,
+    kind: type[Scu] = StorageScu,  # type: ignore[assignment]  # the default is for callers that name none
+    pace: Pace = UNLIMITED,
+) -> Scu:
     """Return an SCU with a target's settings, not connected yet.
 
     Raises:
         TlsMisconfigured: the files of its TLS cannot be used.
     """
     tls = target.tls_files
-    return StorageScu(
+    return kind(
         route.host,
         target.port,
         called_ae_title=route.called_ae_title,
@@ -119,7 +128,7 @@ class Sender:
             return
         wanted = list(dict.fromkeys([*group.proposals, *known]))[:MAX_CONTEXTS]
         self._end(politely=idle)
-        self._scu, self._route = scu_of(self._target, group.route, self._pace), group.route
+        self._scu, self._route = scu_of(self._target, group.route, pace=self._pace), group.route
         self._scu.connect()
         if self._interrupted:
             raise AssociationAborted("another association of the delivery failed")
