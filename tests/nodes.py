@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crossdock.config import parse_gateway
-from crossdock.spool import Room, Spool
-from crossdock.spool.room import Reserve
+from crossdock.spool import Spool
+from crossdock.spool.room import Reserve, Room
 from ports import free_port
 from receiver.admission import CountedAdmission
 from receiver.parcels import Parcels

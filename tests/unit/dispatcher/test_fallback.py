@@ -50,7 +50,7 @@ class WithFallbacks(Place):
             for last in [False] * (times - 1) + [True]:
                 with nullcontext() if last else pytest.raises(Retry):
                     self._dispatch.handle(
-                        adapters, message, self.reports.append, lambda: nullcontext(lambda: False)
+                        adapters, message, self.hear, lambda: nullcontext(lambda: False)
                     )
 
     def hold(self, stored: StoredParcel, message: Message) -> None:

@@ -142,7 +142,7 @@ def test_what_is_delivered_is_committed_as_long_as_it_is_kept_and_what_was_disca
     assert result(spool, modality, asked)[1] == {asked[0][1]: 0x0112}
     asked = references(StoredParcel(spool.retired / delivered.id))
     assert result(spool, modality, asked)[0] == [asked[0][1]]
-    spool.sweep_retired(0.0, time.time() + 1)
+    spool.delete_retired(delivered.id)
     assert result(spool, modality, asked)[1] == {asked[0][1]: 0x0112}
 
 
