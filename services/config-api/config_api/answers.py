@@ -1,7 +1,7 @@
 """What the API answers with. Times are ISO 8601 in UTC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -133,6 +133,21 @@ class StandingAnswer(CheckAnswer):
     """The last check of a target; ``since`` is when it became green, or red."""
 
     since: Moment
+
+
+class TargetStanding(BaseModel):
+    """How a target stands: what a person decided, what its last check found, what waits for it."""
+
+    target: str
+    type: str
+    state: Literal["enabled", "paused", "disabled"]
+    reason: str = Field(description="Why it is paused.")
+    green: bool | None = Field(description="What the last check found; null before the first.")
+    since: Moment | None = Field(description="When it became green, or red.")
+    checked_at: Moment | None
+    waiting: int = Field(description="Deliveries that wait for it.")
+    held: int = Field(description="Deliveries to it that need a person.")
+    oldest_waiting: Moment | None = Field(description="Since when its oldest delivery waits.")
 
 
 class Done(BaseModel):

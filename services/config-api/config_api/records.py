@@ -1,6 +1,6 @@
 """Reads the ledger: lists that can be filtered and paged, single records, and numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -13,6 +13,7 @@ from config_api.answers import (
     ParcelAnswer,
     ParcelSummary,
 )
+from config_api.configuration import standstills
 from config_api.database import Database
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.model import DeliveryState, InstanceOutcome, ParcelState
@@ -27,6 +28,18 @@ class Page:
 
     limit: int = 50
     before: str | None = None
+
+
+UNFINISHED = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How many deliveries of a target wait, since when (Unix time) the oldest, and how many are held."""
+
+    waiting: int = 0
+    held: int = 0
+    oldest_waiting: float | None = None
 
 
 class Records:
@@ -101,6 +114,23 @@ class Records:
             rows = session.execute(query.group_by(DeliveryRow.target, DeliveryRow.state))
             return {(target, state): count for target, state, count in rows}
 
+    def unfinished(self) -> dict[str, Unfinished]:
+        """Return what waits and what is held, by target; a target without either is left out."""
+        oldest = func.min(DeliveryRow.routed_at)
+        query = select(DeliveryRow.target, DeliveryRow.state, func.count(), oldest)
+        query = query.where(DeliveryRow.state.in_(UNFINISHED))
+        found: dict[str, Unfinished] = {}
+        with self._database.reading() as session:
+            for target, state, count, since in session.execute(
+                query.group_by(DeliveryRow.target, DeliveryRow.state)
+            ):
+                known = found.get(target, Unfinished())
+                new = {"held": count} if state == DeliveryState.HELD else {}
+                if state == DeliveryState.WAITING:
+                    new = {"waiting": count, "oldest_waiting": since}
+                found[target] = replace(known, **new)
+        return found
+
     def oldest_waiting(self) -> dict[str, float]:
         """Return per target the Unix time since when its oldest waiting delivery waits."""
         query = select(DeliveryRow.target, func.min(DeliveryRow.routed_at))
@@ -138,7 +168,17 @@ def _paged(query: Query, column: Any, page: Page) -> Query:
 def _summaries(session: Session, query: Query) -> list[DeliverySummary]:
     rows = [(row, parcel) for row, parcel in session.execute(query)]
     newest = _newest_attempts(session, [row.id for row, _ in rows])
-    return [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
+    found = [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
+    stopped = standstills(session)
+    return [_stopped(each, stopped.get(each.target)) for each in found]
+
+
+def _stopped(summary: DeliverySummary, why: str | None) -> DeliverySummary:
+    """Return a delivery as it is where nothing is sent to its target for a reason."""
+    if why is None or summary.state is not DeliveryState.WAITING:
+        return summary
+    reason = f"{why}; {summary.reason}" if summary.reason else why
+    return summary.model_copy(update={"reason": reason, "next_try": None})
 
 
 def _newest_attempts(session: Session, ids: list[str]) -> dict[str, tuple[AttemptRow, int]]:

@@ -1,4 +1,6 @@
-"""Which queues are consumed: one per target that is configured, enabled and not left alone.
+"""Which queues are consumed: one per target that is configured, in use and not left alone.
+
+A target that a person disabled or paused is not in use: its deliveries wait in its queue.
 
 One thread follows the configuration and the failures of targets; each target's deliveries run in
 threads of their own, so that a target that is slow or dead delays no other.
@@ -84,7 +86,7 @@ class Consumers:
         self._targets = {
             target.name: target
             for target in gateway.targets
-            if target.enabled and target.stores and target.type in self._protocols
+            if not target.standstill and target.stores and target.type in self._protocols
         }
         with self._lock:
             for name in [*self._pauses]:

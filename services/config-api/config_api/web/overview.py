@@ -73,6 +73,7 @@ def _from_database(parts: Parts) -> dict[str, Any]:
         "deliveries": parts.records.deliveries(_PAGE),
         "held": parts.records.parcels(_PAGE, state=ParcelState.HELD.value),
         "checks": {each.target: each for each in parts.checks.standings()},
+        "unfinished": parts.records.unfinished(),
     }
 
 
@@ -84,6 +85,7 @@ def _from_nothing() -> dict[str, Any]:
         "deliveries": [],
         "held": [],
         "checks": {},
+        "unfinished": {},
     }
 
 
