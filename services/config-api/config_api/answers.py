@@ -156,6 +156,17 @@ class Done(BaseModel):
     detail: str
 
 
+class ActionAnswer(BaseModel):
+    """What a person had done to parcels or deliveries, or tried to."""
+
+    number: int
+    at: Moment
+    actor: str
+    action: str = Field(examples=["discard"])
+    subject: str = Field(description="The parcel, the delivery, or the filter of many.")
+    outcome: str = Field(description="The reason given, and what came of it.")
+
+
 class RevisionSummary(BaseModel):
     """Who changed what in the configuration, and when."""
 
@@ -179,7 +190,20 @@ class ChangeAnswer(BaseModel):
     changes: list[Change]
 
 
-class Reason(BaseModel):
-    """Why a person gives something up."""
+class RefusedDelivery(BaseModel):
+    """A delivery with which it did not work, and why."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+    delivery: str
+    reason: str
+
+
+class BatchAnswer(BaseModel):
+    """What became of the deliveries that a filter chose, as far as one request goes."""
+
+    dry_run: bool
+    matched: int = Field(
+        description="Deliveries that were looked at; with `dry_run` all that the filter chooses."
+    )
+    done: int
+    refused: list[RefusedDelivery] = Field(description="Those with which it did not work, if few.")
+    next: str | None = Field(description="What `after` must be to go on; null where that was all.")

@@ -121,15 +121,30 @@ class Records:
         query = query.where(DeliveryRow.state.in_(UNFINISHED))
         found: dict[str, Unfinished] = {}
         with self._database.reading() as session:
-            for target, state, count, since in session.execute(
-                query.group_by(DeliveryRow.target, DeliveryRow.state)
-            ):
+            rows = session.execute(query.group_by(DeliveryRow.target, DeliveryRow.state))
+            for target, state, count, since in rows:
                 known = found.get(target, Unfinished())
-                new = {"held": count} if state == DeliveryState.HELD else {}
-                if state == DeliveryState.WAITING:
-                    new = {"waiting": count, "oldest_waiting": since}
-                found[target] = replace(known, **new)
+                if state == DeliveryState.HELD:
+                    found[target] = replace(known, held=count)
+                else:
+                    found[target] = replace(known, waiting=count, oldest_waiting=since)
         return found
+
+    def unfinished_ids(
+        self, criteria: dict[str, Any], *, after: str | None = None, limit: int
+    ) -> list[str]:
+        """Return the identifiers of unfinished deliveries that fit, in the order of the ledger."""
+        query = _unfinished(select(DeliveryRow.id), criteria)
+        if after is not None:
+            query = query.where(DeliveryRow.id > after)
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(DeliveryRow.id).limit(limit)))
+
+    def count_unfinished(self, criteria: dict[str, Any]) -> int:
+        """Return how many unfinished deliveries fit."""
+        query = _unfinished(select(func.count()).select_from(DeliveryRow), criteria)
+        with self._database.reading() as session:
+            return session.scalar(query) or 0
 
     def oldest_waiting(self) -> dict[str, float]:
         """Return per target the Unix time since when its oldest waiting delivery waits."""
@@ -145,6 +160,18 @@ _NEWEST_ATTEMPT = (
     .add_columns(func.count().label("attempts"))
     .group_by(AttemptRow.delivery)
 )
+
+
+def _unfinished(query: Any, criteria: dict[str, Any]) -> Any:
+    """Choose unfinished deliveries by state, target, parcel, study and ids, as far as given."""
+    columns = {name: criteria.get(name) for name in ("state", "target", "parcel")}
+    query = _matching(query.where(DeliveryRow.state.in_(UNFINISHED)), DeliveryRow, columns)
+    if criteria.get("study") is not None:
+        studies = select(ParcelRow.id).where(ParcelRow.study_instance_uid == criteria["study"])
+        query = query.where(DeliveryRow.parcel.in_(studies))
+    if criteria.get("ids") is not None:
+        query = query.where(DeliveryRow.id.in_(criteria["ids"]))
+    return query
 
 
 def _deliveries(**wanted: str | None) -> Query:
@@ -201,6 +228,8 @@ def _summary(
 ) -> DeliverySummary:
     waiting = row.state == DeliveryState.WAITING
     delivered, warnings, missing, reason = row.delivered, row.warnings, row.missing, row.reason
+    if waiting and last and last.started_at < (row.again_at or 0.0):
+        last = None  # of an earlier run
     if waiting and last:
         delivered, warnings, reason = last.delivered, last.warnings, last.detail
         missing = last.refused + last.not_sent

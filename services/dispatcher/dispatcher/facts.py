@@ -75,6 +75,7 @@ def finished(
         reason=reason,
         remark=record.remark,
         at=at,
+        again_at=record.routed.again_at,
     )
 
 

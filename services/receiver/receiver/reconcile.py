@@ -103,7 +103,7 @@ class Reconciler:
                 continue
             log.warning("deliveries.scheduled_again", target=target, count=len(messages))
             for message in messages:
-                self._bus.send(deliveries(target), message)
+                publish(self._bus, message)
 
 
 class ReconcilerThread:

@@ -27,7 +27,8 @@ TARGET_WELL = "target well"
 class Routed(Frozen):
     """Why this delivery exists: which rules, of which revision, wanted which instances.
 
-    ``instances`` are numbers of the parcel; None means all.
+    ``instances`` are numbers of the parcel; None means all. ``again_at`` is when a person had it
+    sent anew after it was held or final; 0 where nobody did.
     """
 
     target: str
@@ -36,6 +37,7 @@ class Routed(Frozen):
     revision: int
     at: float
     instances: tuple[int, ...] | None = None
+    again_at: float = 0.0
 
 
 @dataclass(slots=True)

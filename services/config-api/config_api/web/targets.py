@@ -13,7 +13,7 @@ from config_api.web.body import Actor, IfMatch, JsonObject, described
 from config_api.web.objects import Name
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
-from config_api.web.reasons import reason_in
+from config_api.wishes import Reason, read
 from crossdock.config import Target
 
 
@@ -48,7 +48,7 @@ def _pausing(routes: APIRouter, parts: Parts) -> None:
         operation_id="pause_target",
     )
     def pause(name: Name, body: JsonObject, expected: IfMatch, actor: Actor) -> Done:
-        reason = reason_in(body).strip()
+        reason = read(Reason, body).reason.strip()
         summary = f"target {name} paused: {reason}"
         return _set(parts, name, reason, Wish(actor, expected, summary=summary))
 
