@@ -8,8 +8,9 @@ fields that they do not know, so a new field needs no new version.
 
     parcel.received → parcel.routed / parcel.held
                     → delivery.routed → delivery.attempted → delivery.finished
-    delivery.retry.requested, delivery.discard.requested, parcel.route.requested,
-    parcel.discard.requested → request.finished
+    delivery.retry.requested, delivery.discard.requested, delivery.move.requested,
+    parcel.route.requested, parcel.discard.requested, parcel.send.requested → request.finished
+    batch.requested → batch.finished
     check.requested → check.finished → target.changed
     config.requested → config.published;  config.changed to all
 """
@@ -92,6 +93,8 @@ class DeliveryRouted(Message):
     """One parcel is to go to one target; the schedule of what a pending marker promises.
 
     ``instead_of`` is the target whose fallback this one is, if it got the delivery as that.
+    ``again_at`` is when a person had it sent anew that was held or final before; 0 where nobody
+    did. It tells the runs of a delivery apart: an end belongs to the run of the same ``again_at``.
     """
 
     type: Literal["delivery.routed"] = "delivery.routed"
@@ -105,6 +108,7 @@ class DeliveryRouted(Message):
     at: float
     priority: Priority = Priority.NORMAL
     instead_of: str = ""
+    again_at: float = 0.0
 
 
 class DeliveryAttempted(Message):
@@ -135,6 +139,7 @@ class DeliveryFinished(Message):
     """A delivery is final, or held until a person decides.
 
     ``reason`` says why it is held or was discarded, ``remark`` what came of the target's script.
+    ``again_at`` is that of the ``delivery.routed`` that it ends.
     """
 
     type: Literal["delivery.finished"] = "delivery.finished"
@@ -146,6 +151,7 @@ class DeliveryFinished(Message):
     reason: str = ""
     remark: str = ""
     at: float
+    again_at: float = 0.0
 
 
 class DeliveryRetryRequested(Message):
@@ -163,6 +169,19 @@ class DeliveryDiscardRequested(Message):
     reason: str
 
 
+class DeliveryMoveRequested(Message):
+    """A person wants what a held or waiting delivery still misses sent to another target instead.
+
+    ``protocol`` is that of the other target, by ``revision`` of the configuration.
+    """
+
+    type: Literal["delivery.move.requested"] = "delivery.move.requested"
+    delivery: str
+    target: str
+    protocol: str
+    revision: int
+
+
 class ParcelRouteRequested(Message):
     """A person wants a held parcel routed again, by the rules of now."""
 
@@ -178,12 +197,47 @@ class ParcelDiscardRequested(Message):
     reason: str
 
 
+class ParcelSendRequested(Message):
+    """A person wants a parcel sent to a target, again where it was sent there before.
+
+    ``protocol`` is that of the target, by ``revision`` of the configuration; ``instances`` are
+    numbers of the parcel, None means all.
+    """
+
+    type: Literal["parcel.send.requested"] = "parcel.send.requested"
+    parcel: str
+    target: str
+    protocol: str
+    revision: int
+    instances: tuple[int, ...] | None = None
+
+
 class RequestFinished(Message):
     """The answer to a person's request: done, or the reason why not."""
 
     type: Literal["request.finished"] = "request.finished"
     done: bool
     detail: str = ""
+
+
+class BatchRequested(Message):
+    """A person's requests on many deliveries, to be met in their order."""
+
+    type: Literal["batch.requested"] = "batch.requested"
+    requests: tuple[
+        Annotated[
+            DeliveryRetryRequested | DeliveryDiscardRequested | DeliveryMoveRequested,
+            Field(discriminator="type"),
+        ],
+        ...,
+    ]
+
+
+class BatchFinished(Message):
+    """The answers to the first requests of a batch; for the others there was no time."""
+
+    type: Literal["batch.finished"] = "batch.finished"
+    answers: tuple[RequestFinished, ...]
 
 
 class CheckRequested(Message):
@@ -258,9 +312,13 @@ AnyMessage = Annotated[
     | DeliveryFinished
     | DeliveryRetryRequested
     | DeliveryDiscardRequested
+    | DeliveryMoveRequested
     | ParcelRouteRequested
     | ParcelDiscardRequested
+    | ParcelSendRequested
     | RequestFinished
+    | BatchRequested
+    | BatchFinished
     | CheckRequested
     | CheckFinished
     | TargetChanged

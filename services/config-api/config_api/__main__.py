@@ -5,6 +5,7 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 
+from config_api.actions import Actions
 from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.database import Database
@@ -54,6 +55,7 @@ def _run(service: Service, options: Options) -> int:
         configuration=configuration,
         records=records,
         checks=CheckRecords(database),
+        actions=Actions(database),
         bus=service.bus,
         health=service.health,
         neighbours=Neighbours(settings.run, options.requires),

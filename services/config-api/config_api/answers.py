@@ -1,7 +1,7 @@
 """What the API answers with. Times are ISO 8601 in UTC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -137,10 +137,36 @@ class StandingAnswer(CheckAnswer):
     since: Moment
 
 
+class TargetStanding(BaseModel):
+    """How a target stands: what a person decided, what its last check found, what waits for it."""
+
+    target: str
+    type: str
+    state: Literal["enabled", "paused", "disabled"]
+    reason: str = Field(description="Why it is paused.")
+    green: bool | None = Field(description="What the last check found; null before the first.")
+    since: Moment | None = Field(description="When it became green, or red.")
+    checked_at: Moment | None
+    waiting: int = Field(description="Deliveries that wait for it.")
+    held: int = Field(description="Deliveries to it that need a person.")
+    oldest_waiting: Moment | None = Field(description="Since when its oldest delivery waits.")
+
+
 class Done(BaseModel):
     """A person's request was carried out."""
 
     detail: str
+
+
+class ActionAnswer(BaseModel):
+    """What a person had done to parcels or deliveries, or tried to."""
+
+    number: int
+    at: Moment
+    actor: str
+    action: str = Field(examples=["discard"])
+    subject: str = Field(description="The parcel, the delivery, or the filter of many.")
+    outcome: str = Field(description="The reason given, and what came of it.")
 
 
 class RevisionSummary(BaseModel):
@@ -166,7 +192,20 @@ class ChangeAnswer(BaseModel):
     changes: list[Change]
 
 
-class Reason(BaseModel):
-    """Why a person gives something up."""
+class RefusedDelivery(BaseModel):
+    """A delivery with which it did not work, and why."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+    delivery: str
+    reason: str
+
+
+class BatchAnswer(BaseModel):
+    """What became of the deliveries that a filter chose, as far as one request goes."""
+
+    dry_run: bool
+    matched: int = Field(
+        description="Deliveries that were looked at; with `dry_run` all that the filter chooses."
+    )
+    done: int
+    refused: list[RefusedDelivery] = Field(description="Those with which it did not work, if few.")
+    next: str | None = Field(description="What `after` must be to go on; null where that was all.")

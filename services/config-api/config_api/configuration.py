@@ -14,6 +14,7 @@ from config_api.changes import Change, Document, changes_between, summary
 from config_api.checks import forget
 from config_api.database import Database
 from config_api.kept import with_secrets
+from config_api.pauses import with_pauses
 from config_api.tables import DeliveryRow, RevisionRow
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
@@ -209,5 +210,17 @@ def _removed_targets(changes: list[Change]) -> list[str]:
 
 
 def replace_with(document: Any) -> Edit:
-    """Return the edit that puts ``document`` in the place of all there is."""
-    return lambda _old: document
+    """Return the edit that puts ``document`` in the place of all there is, but for pauses."""
+    return lambda old: with_pauses(document, old)
+
+
+def standstills(session: Session) -> dict[str, str]:
+    """Return why nothing is sent to the targets that somebody disabled or paused, by name."""
+    stopped = [
+        item
+        for item in _newest(session).document.get("targets", ())
+        if item.get("paused") or not item.get("enabled", True)
+    ]
+    return {
+        target.name: target.standstill for target in usable_gateway({"targets": stopped}).targets
+    }

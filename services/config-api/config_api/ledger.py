@@ -151,6 +151,8 @@ def _record_on_delivery(
 
 
 def _note_routed(row: DeliveryRow, event: DeliveryRouted) -> None:
+    if event.again_at:
+        row.again_at = _newest(row.again_at, event.again_at)
     if _newer(event.at, row.routed_at):
         row.protocol = event.protocol
         row.rules = list(event.rules)
@@ -183,10 +185,12 @@ def _note_attempt(session: Session, row: DeliveryRow, event: DeliveryAttempted) 
 
 
 def _note_finished(row: DeliveryRow, event: DeliveryFinished) -> None:
-    """Keep the newest end. Delivered and discarded are ends that being held cannot undo."""
-    known = (_is_final(row.finished_state), row.finished_at or 0.0, row.finished_state)
-    if (_is_final(event.state), event.at, event.state.value) < known:
+    """Keep the newest end of the newest run, in which nothing undoes delivered and discarded."""
+    run, final, at = row.finished_again_at or 0.0, _is_final(row.finished_state), row.finished_at
+    known = (run, final, at or 0.0, row.finished_state)
+    if (event.again_at, _is_final(event.state), event.at, event.state.value) < known:
         return
+    row.finished_again_at = event.again_at
     row.finished_state = event.state
     row.finished_at = event.at
     row.delivered = event.delivered
@@ -200,8 +204,8 @@ def _is_final(state: str) -> bool:
 
 
 def _delivery_state(session: Session, row: DeliveryRow) -> str:
-    """Return how it ended; a held one waits again once it was routed or tried after that."""
-    if row.finished_at is None:
+    """Return how its newest run ended; a held one waits again once routed or tried after that."""
+    if row.finished_at is None or (row.finished_again_at or 0.0) < (row.again_at or 0.0):
         return DeliveryState.WAITING
     if _is_final(row.finished_state):
         return row.finished_state

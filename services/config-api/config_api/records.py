@@ -1,6 +1,6 @@
 """Reads the ledger: lists that can be filtered and paged, single records, and numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -13,6 +13,7 @@ from config_api.answers import (
     ParcelAnswer,
     ParcelSummary,
 )
+from config_api.configuration import standstills
 from config_api.database import Database
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.model import DeliveryState, InstanceOutcome, ParcelState, Priority
@@ -27,6 +28,18 @@ class Page:
 
     limit: int = 50
     before: str | None = None
+
+
+UNFINISHED = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How many deliveries of a target wait, since when (Unix time) the oldest, and how many are held."""
+
+    waiting: int = 0
+    held: int = 0
+    oldest_waiting: float | None = None
 
 
 class Records:
@@ -101,6 +114,38 @@ class Records:
             rows = session.execute(query.group_by(DeliveryRow.target, DeliveryRow.state))
             return {(target, state): count for target, state, count in rows}
 
+    def unfinished(self) -> dict[str, Unfinished]:
+        """Return what waits and what is held, by target; a target without either is left out."""
+        oldest = func.min(DeliveryRow.routed_at)
+        query = select(DeliveryRow.target, DeliveryRow.state, func.count(), oldest)
+        query = query.where(DeliveryRow.state.in_(UNFINISHED))
+        found: dict[str, Unfinished] = {}
+        with self._database.reading() as session:
+            rows = session.execute(query.group_by(DeliveryRow.target, DeliveryRow.state))
+            for target, state, count, since in rows:
+                known = found.get(target, Unfinished())
+                if state == DeliveryState.HELD:
+                    found[target] = replace(known, held=count)
+                else:
+                    found[target] = replace(known, waiting=count, oldest_waiting=since)
+        return found
+
+    def unfinished_ids(
+        self, criteria: dict[str, Any], *, after: str | None = None, limit: int
+    ) -> list[str]:
+        """Return the identifiers of unfinished deliveries that fit, in the order of the ledger."""
+        query = _unfinished(select(DeliveryRow.id), criteria)
+        if after is not None:
+            query = query.where(DeliveryRow.id > after)
+        with self._database.reading() as session:
+            return list(session.scalars(query.order_by(DeliveryRow.id).limit(limit)))
+
+    def count_unfinished(self, criteria: dict[str, Any]) -> int:
+        """Return how many unfinished deliveries fit."""
+        query = _unfinished(select(func.count()).select_from(DeliveryRow), criteria)
+        with self._database.reading() as session:
+            return session.scalar(query) or 0
+
     def oldest_waiting(self) -> dict[str, float]:
         """Return per target the Unix time since when its oldest waiting delivery waits."""
         query = select(DeliveryRow.target, func.min(DeliveryRow.routed_at))
@@ -115,6 +160,18 @@ _NEWEST_ATTEMPT = (
     .add_columns(func.count().label("attempts"))
     .group_by(AttemptRow.delivery)
 )
+
+
+def _unfinished(query: Any, criteria: dict[str, Any]) -> Any:
+    """Choose unfinished deliveries by state, target, parcel, study and ids, as far as given."""
+    columns = {name: criteria.get(name) for name in ("state", "target", "parcel")}
+    query = _matching(query.where(DeliveryRow.state.in_(UNFINISHED)), DeliveryRow, columns)
+    if criteria.get("study") is not None:
+        studies = select(ParcelRow.id).where(ParcelRow.study_instance_uid == criteria["study"])
+        query = query.where(DeliveryRow.parcel.in_(studies))
+    if criteria.get("ids") is not None:
+        query = query.where(DeliveryRow.id.in_(criteria["ids"]))
+    return query
 
 
 def _deliveries(**wanted: str | None) -> Query:
@@ -138,7 +195,17 @@ def _paged(query: Query, column: Any, page: Page) -> Query:
 def _summaries(session: Session, query: Query) -> list[DeliverySummary]:
     rows = [(row, parcel) for row, parcel in session.execute(query)]
     newest = _newest_attempts(session, [row.id for row, _ in rows])
-    return [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
+    found = [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
+    stopped = standstills(session)
+    return [_stopped(each, stopped.get(each.target)) for each in found]
+
+
+def _stopped(summary: DeliverySummary, why: str | None) -> DeliverySummary:
+    """Return a delivery as it is where nothing is sent to its target for a reason."""
+    if why is None or summary.state is not DeliveryState.WAITING:
+        return summary
+    reason = f"{why}; {summary.reason}" if summary.reason else why
+    return summary.model_copy(update={"reason": reason, "next_try": None})
 
 
 def _newest_attempts(session: Session, ids: list[str]) -> dict[str, tuple[AttemptRow, int]]:
@@ -161,6 +228,8 @@ def _summary(
 ) -> DeliverySummary:
     waiting = row.state == DeliveryState.WAITING
     delivered, warnings, missing, reason = row.delivered, row.warnings, row.missing, row.reason
+    if waiting and last and last.started_at < (row.again_at or 0.0):
+        last = None  # of an earlier run
     if waiting and last:
         delivered, warnings, reason = last.delivered, last.warnings, last.detail
         missing = last.refused + last.not_sent

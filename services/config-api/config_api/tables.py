@@ -77,7 +77,8 @@ class DeliveryRow(Base):
     """One parcel for one target: how it was routed, its newest attempt, and how it ended.
 
     An event may arrive before the one that came before it, so only ``parcel`` and ``target``, which
-    the identifier tells, are known from the start.
+    the identifier tells, are known from the start. ``again_at`` is the newest run that a person
+    began, ``finished_again_at`` the run that the end belongs to; the first run has none.
     """
 
     __tablename__ = "deliveries"
@@ -98,12 +99,27 @@ class DeliveryRow(Base):
     revision: Mapped[int] = mapped_column(default=0)
     routed_at: Mapped[float | None] = mapped_column(Double)
     attempted_at: Mapped[float | None] = mapped_column(Double)
+    again_at: Mapped[float | None] = mapped_column(Double)
+    finished_again_at: Mapped[float | None] = mapped_column(Double)
     finished_state: Mapped[str] = mapped_column(Words(16), default="")
     finished_at: Mapped[float | None] = mapped_column(Double, index=True)
     delivered: Mapped[int] = mapped_column(default=0)
     warnings: Mapped[int] = mapped_column(default=0)
     missing: Mapped[int] = mapped_column(default=0)
     reason: Mapped[str] = mapped_column(Words(2000), default="")
+
+
+class ActionRow(Base):
+    """One thing that a person had done to parcels or deliveries, or tried to."""
+
+    __tablename__ = "actions"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    actor: Mapped[str] = mapped_column(Words(64))
+    action: Mapped[str] = mapped_column(Words(32))
+    subject: Mapped[str] = mapped_column(Words(300))
+    outcome: Mapped[str] = mapped_column(Words(2000))
 
 
 class AttemptRow(Base):

@@ -1,4 +1,6 @@
-"""Which queues are consumed: those of each target that is configured, enabled and not left alone.
+"""Which queues are consumed: those of each target that is configured, in use and not left alone.
+
+A target that a person disabled or paused is not in use: its deliveries wait in its queues.
 
 A target has a queue for normal deliveries, and one for each other priority that rules use. One
 thread follows the configuration, the time windows and the failures of targets; each target's
@@ -122,7 +124,7 @@ class Consumers:
         self._targets = {
             target.name: target
             for target in gateway.targets
-            if target.enabled and target.stores and target.type in self._protocols
+            if not target.standstill and target.stores and target.type in self._protocols
         }
         with self._lock:
             for name in self._breaker.failed():

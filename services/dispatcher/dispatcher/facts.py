@@ -80,6 +80,7 @@ def finished(
         reason=reason,
         remark=record.remark,
         at=at,
+        again_at=record.routed.again_at,
     )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from crossdock.bus import Bus
-from crossdock.bus.topology import PARCELS, deliveries, publish
+from crossdock.bus.topology import LEDGER, PARCELS, deliveries, publish
 from crossdock.errors import BusError, SpoolError
 from crossdock.model import Priority
 from crossdock.spool import Spool, StoredParcel
@@ -134,7 +134,9 @@ class Reconciler:
         log.warning("deliveries.scheduled_again", queue=queue, count=len(idle))
         for stored, target in idle:
             with _others_go_on(stored):
-                self._bus.send(queue, stored.delivery_routed(stored.record(target).routed))
+                message = stored.delivery_routed(stored.record(target).routed)
+                self._bus.send(LEDGER, message)  # it may not know of what a person had sent again
+                self._bus.send(queue, message)
 
     def _is_short(self, queue: str, count: int, short: set[str]) -> bool:
         """Whether a queue lacks messages: it is empty, or has lacked some for two passes."""

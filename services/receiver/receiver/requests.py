@@ -1,4 +1,4 @@
-"""What a person asks of the spool: retry, discard, route again. Each is answered in words."""
+"""What a person asks of the spool. Each request is met or refused, and answered in words."""
 
 import time
 
@@ -8,23 +8,33 @@ from crossdock.bus import Bus
 from crossdock.bus.topology import RETRY, publish
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import (
+    BatchFinished,
+    BatchRequested,
     DeliveryDiscardRequested,
-    DeliveryFinished,
+    DeliveryMoveRequested,
     DeliveryRetryRequested,
     Message,
     ParcelDiscarded,
     ParcelDiscardRequested,
     ParcelRouteRequested,
+    ParcelSendRequested,
     RequestFinished,
 )
-from crossdock.model import DeliveryState, delivery_id, split_delivery_id
+from crossdock.model import delivery_id, split_delivery_id
 from crossdock.spool import Spool, StoredParcel
+from receiver.ending import Unfinished, discard
 from receiver.facts import parcel_received
+from receiver.sending import Sending
 
 
 log = structlog.get_logger(__name__)
 
+BATCH_SECONDS = 3.0
+"""For how long a batch is worked at: whoever asked waits, and so does everybody else."""
+
 DONE = RequestFinished(done=True)
+
+OnDelivery = DeliveryRetryRequested | DeliveryDiscardRequested | DeliveryMoveRequested
 
 
 def refused(detail: str) -> RequestFinished:
@@ -38,27 +48,46 @@ class Requests:
     def __init__(self, spool: Spool, bus: Bus) -> None:
         self._spool = spool
         self._bus = bus
+        self._sending = Sending(spool, bus)
+
+    def answer(self, message: Message) -> RequestFinished | BatchFinished:
+        """Meet a request, or as many of a batch as there is time for."""
+        if not isinstance(message, BatchRequested):
+            return self.respond(message)
+        until = time.monotonic() + BATCH_SECONDS
+        answers: list[RequestFinished] = []
+        for request in message.requests:
+            answers.append(self._meet(request))
+            if time.monotonic() > until:
+                break
+        done = sum(answer.done for answer in answers)
+        asked = len(message.requests)
+        log.info("batch.finished", requests=asked, answered=len(answers), done=done)
+        return BatchFinished(answers=tuple(answers))
 
     def respond(self, message: Message) -> RequestFinished:
         """Meet one request and say what came of it."""
-        try:
-            answer = self._respond(message)
-        except (OSError, SpoolError, BusError) as error:
-            return refused(f"it did not work: {error}")
+        answer = self._meet(message)
         log.info("request.finished", request=message.type, done=answer.done, detail=answer.detail)
         return answer
 
+    def _meet(self, message: Message) -> RequestFinished:
+        try:
+            return self._respond(message)
+        except (OSError, SpoolError, BusError) as error:
+            return refused(f"it did not work: {error}")
+
     def _respond(self, message: Message) -> RequestFinished:
         match message:
-            case DeliveryRetryRequested() | DeliveryDiscardRequested():
+            case DeliveryRetryRequested() | DeliveryDiscardRequested() | DeliveryMoveRequested():
                 return self._on_delivery(message)
             case ParcelRouteRequested() | ParcelDiscardRequested():
                 return self._on_parcel(message)
+            case ParcelSendRequested():
+                return _answer(self._sending.send(message))
         return refused(f"{message.type} is no request on the spool")
 
-    def _on_delivery(
-        self, message: DeliveryRetryRequested | DeliveryDiscardRequested
-    ) -> RequestFinished:
+    def _on_delivery(self, message: OnDelivery) -> RequestFinished:
         try:
             parcel, target = split_delivery_id(message.delivery)
         except ValueError as error:
@@ -66,64 +95,36 @@ class Requests:
         stored = self._spool.find(parcel)
         if stored is None:
             return refused("its parcel is not in the spool any more: the delivery is final")
-        if isinstance(message, DeliveryRetryRequested):
-            return self._retry(stored, target, message)
-        return self._discard(stored, target, message)
-
-    def _retry(
-        self, stored: StoredParcel, target: str, message: DeliveryRetryRequested
-    ) -> RequestFinished:
-        if target in stored.targets("held"):
+        if isinstance(message, DeliveryRetryRequested) and target in stored.targets("held"):
             stored.resume(target)
-        elif target in stored.targets("pending"):
-            claim = stored.claim(target)
-            if claim is None:
-                return refused("it is being worked at right now")
-            claim.note(retry=True)
-            claim.release()
-        else:
-            return refused("there is no such unfinished delivery")
+            return self._schedule(stored, target)
+        with Unfinished.take(stored, target) as delivery:
+            if delivery is None:
+                known = target in stored.targets("pending")
+                return refused(
+                    "it is being worked at right now"
+                    if known
+                    else "there is no such unfinished delivery"
+                )
+            return self._on_unfinished(delivery, message)
+
+    def _on_unfinished(self, delivery: Unfinished, message: OnDelivery) -> RequestFinished:
+        match message:
+            case DeliveryRetryRequested():
+                delivery.hasten()
+                return self._schedule(delivery.stored, delivery.target)
+            case DeliveryDiscardRequested():
+                discard(delivery, self._spool, self._bus, f"discarded: {message.reason}")
+                return DONE
+            case DeliveryMoveRequested():
+                return _answer(self._sending.move(delivery, message))
+
+    def _schedule(self, stored: StoredParcel, target: str) -> RequestFinished:
         routed = stored.record(target).routed.model_copy(update={"at": time.time()})
         publish(self._bus, stored.delivery_routed(routed))
-        self._bus.broadcast(RETRY, message)  # its target may be left alone
+        wanted = DeliveryRetryRequested(delivery=delivery_id(stored.id, target))
+        self._bus.broadcast(RETRY, wanted)  # its target may be left alone
         return DONE
-
-    def _discard(
-        self, stored: StoredParcel, target: str, message: DeliveryDiscardRequested
-    ) -> RequestFinished:
-        reason = f"discarded: {message.reason}"
-        if target in stored.targets("held"):
-            self._say_discarded(stored, target, "held", reason)
-            stored.discard_held(target, reason)
-        else:
-            claim = stored.claim(target)
-            if claim is None:
-                return refused("there is no such unfinished delivery, or it is in work right now")
-            self._say_discarded(stored, target, "pending", reason)
-            claim.note(reason=reason)
-            stored.conclude(claim, DeliveryState.DISCARDED)
-        stored.retire(self._spool.retired)
-        return DONE
-
-    def _say_discarded(self, stored: StoredParcel, target: str, state: str, reason: str) -> None:
-        record = stored.record(target, state)
-        wanted = record.routed.instances
-        total = len(stored.parcel.instances) if wanted is None else len(wanted)
-        outcomes = list(record.outcomes.values())
-        confirmed = sum(outcome.confirmed for outcome in outcomes)
-        warnings = sum(outcome.outcome == "warning" for outcome in outcomes)
-        publish(
-            self._bus,
-            DeliveryFinished(
-                delivery=delivery_id(stored.id, target),
-                state=DeliveryState.DISCARDED,
-                delivered=confirmed - warnings,
-                warnings=warnings,
-                missing=total - confirmed,
-                reason=reason,
-                at=time.time(),
-            ),
-        )
 
     def _on_parcel(self, message: ParcelRouteRequested | ParcelDiscardRequested) -> RequestFinished:
         held = self._spool.find_held(message.parcel)
@@ -138,3 +139,8 @@ class Requests:
         )
         self._spool.discard(held, message.reason)
         return DONE
+
+
+def _answer(refusal: str) -> RequestFinished:
+    """Return the answer that a refusal is, done if it is empty."""
+    return refused(refusal) if refusal else DONE

@@ -168,6 +168,7 @@ class Router:
                 missing=len(stored.parcel.instances),
                 reason=reason,
                 at=time.time(),
+                again_at=claim.record.routed.again_at,
             ),
         )
         stored.conclude(claim, DeliveryState.HELD)

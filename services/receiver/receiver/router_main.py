@@ -28,7 +28,7 @@ def main(settings: Settings) -> int:
         service.follow_configuration(configure)
         consumers = [
             service.bus.consume(PARCELS, router.handle, prefetch=2),
-            service.bus.serve(SPOOL, Requests(spool, service.bus).respond),
+            service.bus.serve(SPOOL, Requests(spool, service.bus).answer),
         ]
         for consumer in consumers:
             service.closing(consumer.close)

@@ -9,16 +9,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from crossdock.cli.client import DEFAULT_API, Api, ApiUrl, moment
+from crossdock.cli.client import DEFAULT_API, Api, ApiUrl, fail, moment
+from crossdock.cli.many import carry_out, matching
 from crossdock.model import Priority
 
 
-app = typer.Typer(no_args_is_help=True, help="See, retry and discard deliveries.")
+app = typer.Typer(no_args_is_help=True, help="See, retry, move and discard deliveries.")
 
 _PAGE = 500
 _COLOURS = {"delivered": "green", "waiting": "yellow", "held": "red", "discarded": "dim"}
 
 Identifier = Annotated[str, typer.Argument(help="PARCEL-TARGET, as `deliveries list` shows it.")]
+OneOrFilter = Annotated[
+    str | None, typer.Argument(help="PARCEL-TARGET of one, as `deliveries list` shows it.")
+]
+State = Annotated[str | None, typer.Option(help="Those that are waiting, or held.")]
+Target = Annotated[str | None, typer.Option(help="Those to this target.")]
+Study = Annotated[str | None, typer.Option(help="Those of this StudyInstanceUID.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")]
 
 
 @app.command("list")
@@ -57,24 +65,73 @@ def show(
 
 
 @app.command()
-def retry(identifier: Identifier, api: ApiUrl = DEFAULT_API) -> None:
-    """Try a held or waiting delivery now."""
+def retry(
+    identifier: OneOrFilter = None,
+    state: State = None,
+    target: Target = None,
+    study: Study = None,
+    *,
+    dry_run: DryRun = False,
+    api: ApiUrl = DEFAULT_API,
+) -> None:
+    """Try a held or waiting delivery now, or all that fit: `retry --target archive`."""
+    chosen = _chosen(identifier, state=state, target=target, study=study)
     with Api(api) as config_api:
-        done = config_api.call("POST", f"{_path(identifier)}/retry").json()
-    typer.echo(done["detail"] or "it is tried again")
+        if chosen is None:
+            done = config_api.call("POST", f"{_path(identifier or '')}/retry").json()
+            typer.echo(done["detail"] or "it is tried again")
+            return
+        count = matching(config_api, "retry", chosen)
+        if not dry_run:
+            carry_out(config_api, "retry", chosen, count)
 
 
 @app.command()
 def discard(
-    identifier: Identifier,
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    identifier: OneOrFilter = None,
+    state: State = None,
+    target: Target = None,
+    study: Study = None,
+    *,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether all are meant.")] = False,
     api: ApiUrl = DEFAULT_API,
 ) -> None:
-    """Give a held or waiting delivery up."""
+    """Give a held or waiting delivery up, or all that fit: `discard --target archive --reason …`."""
+    chosen = _chosen(identifier, state=state, target=target, study=study)
+    body = {**(chosen or {}), "reason": reason}
     with Api(api) as config_api:
-        body = {"reason": reason}
-        done = config_api.call("POST", f"{_path(identifier)}/discard", body).json()
-    typer.echo(done["detail"] or "discarded")
+        if chosen is None:
+            done = config_api.call("POST", f"{_path(identifier or '')}/discard", body).json()
+            typer.echo(done["detail"] or "discarded")
+            return
+        count = matching(config_api, "discard", body)
+        if dry_run or not count:
+            return
+        if not yes:
+            typer.confirm(f"Give {count} up for good?", abort=True)
+        carry_out(config_api, "discard", body, count)
+
+
+@app.command()
+def move(
+    identifier: Identifier,
+    to: Annotated[str, typer.Option("--to", help="Name of the other target.")],
+    api: ApiUrl = DEFAULT_API,
+) -> None:
+    """Send what a held or waiting delivery misses to another target instead."""
+    with Api(api) as config_api:
+        done = config_api.call("POST", f"{_path(identifier)}/move", {"target": to}).json()
+    typer.echo(done["detail"] or f"what was missing goes to {to}")
+
+
+def _chosen(identifier: str | None, **criteria: str | None) -> dict[str, Any] | None:
+    """Return the filter, None where one delivery is meant; anything else ends the command."""
+    given = {name: value for name, value in criteria.items() if value is not None}
+    if (identifier is None) == (not given):
+        fail("name one delivery, or say which: --target, --state, --study", 2)
+    return given or None
 
 
 def _path(identifier: str) -> str:

@@ -3,7 +3,7 @@
 import typer
 
 from crossdock import __version__
-from crossdock.cli import apply, check, deliveries, send, services, spool, up
+from crossdock.cli import apply, check, deliveries, parcels, send, services, spool, targets, up
 
 
 app = typer.Typer(
@@ -35,7 +35,9 @@ app.command()(send.send)
 app.command()(apply.apply)
 app.command()(apply.export)
 app.command()(check.check)
+app.add_typer(targets.app, name="targets")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(parcels.app, name="parcels")
 app.add_typer(spool.app, name="spool")
 services.register(app)
 

@@ -30,7 +30,8 @@ class Routed(Frozen):
 
     ``instances`` are numbers of the parcel; None means all. ``fallback`` is the target that its
     rules name for what this one does not take. ``instead_of`` are the targets that did not take
-    it before, the last one last.
+    it before, the last one last. ``again_at`` is when a person had it sent anew after it was held
+    or final; 0 where nobody did.
     """
 
     target: str
@@ -42,6 +43,7 @@ class Routed(Frozen):
     priority: Priority = Priority.NORMAL
     fallback: str = ""
     instead_of: tuple[str, ...] = ()
+    again_at: float = 0.0
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """The spool as a whole: its directories, and the moves of parcels between them."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -12,12 +13,14 @@ from crossdock.model import Parcel, new_id
 from crossdock.spool.commitments import Commitments
 from crossdock.spool.durable import move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
+from crossdock.spool.marker import Routed
 from crossdock.spool.open_parcel import PARCEL, OpenParcel, Origin
 from crossdock.spool.owed import OwedReports
 from crossdock.spool.stored_parcel import HELD, PENDING, StoredParcel
 
 
 _LEFTOVER_SECONDS = 3600.0  # longer than any association may be silent
+_TRIES = 5
 
 
 class Spool:
@@ -72,6 +75,26 @@ class Spool:
     def find_held(self, parcel: str) -> StoredParcel | None:
         """Return a parcel that nobody wanted, by its identifier."""
         return self._stored(self.held, parcel)
+
+    def locate(self, parcel: str) -> StoredParcel | None:
+        """Return a closed parcel wherever it is, by its identifier: waiting, held or retired."""
+        places = (self.parcels, self.held, self.retired)
+        return next(filter(None, (self._stored(place, parcel) for place in places)), None)
+
+    def add(self, parcel: str, routed: Routed) -> StoredParcel | None:
+        """Add a delivery to a parcel wherever it is, and so make it live again; None if it is gone.
+
+        Raises:
+            SpoolError: not now, and why.
+            OSError: the disk is full or read-only.
+        """
+        for _ in range(_TRIES):
+            stored = self.locate(parcel)
+            if stored is None:
+                return None
+            with contextlib.suppress(FileNotFoundError):  # retired, or made live, meanwhile
+                return stored.add(routed, self.parcels)
+        raise SpoolError(f"parcel {parcel} keeps being moved; try again")
 
     def _stored(self, directory: Path, parcel: str) -> StoredParcel | None:
         if not parcel.isalnum() or not (directory / parcel / PARCEL).exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 from crossdock.errors import SpoolError
 from crossdock.messages import DeliveryRouted
 from crossdock.model import DeliveryState, Instance, Parcel, delivery_id
-from crossdock.spool.durable import locked, move, write_file
+from crossdock.spool.durable import locked, move, sync_directory, write_file
 from crossdock.spool.marker import (
     Claim,
     DeliveryRecord,
@@ -107,6 +107,71 @@ class StoredParcel:
             if not any(self.marker(routed.target, state).exists() for state in states):
                 write_file(self.marker(routed.target), first_line(routed))
 
+    def add(self, routed: Routed, parcels: Path) -> "StoredParcel":
+        """Add a delivery, wherever the parcel is, and have it wait for deliveries in ``parcels``.
+
+        One that is pending stays as it is. One that is held or final begins anew: the fresh marker
+        is durable before the old one goes.
+
+        Raises:
+            FileNotFoundError: the parcel was moved meanwhile; look for it again.
+            SpoolError: the rules were not evaluated yet, or the parcel is being deleted.
+            OSError: the disk is full or read-only.
+        """
+        with locked(self.path):
+            self._check_complete(elsewhere=self.path.parent != parcels)
+            if not self.marker(routed.target).exists():
+                self._begin(routed)
+            if self.path.parent != parcels:
+                move(self.path, parcels / self.id)
+        return StoredParcel(parcels / self.id)
+
+    def _check_complete(self, *, elsewhere: bool) -> None:
+        if not elsewhere:
+            if not self.routed:
+                raise SpoolError("the rules were not evaluated on the parcel yet; try again")
+            return
+        if not all(self.file(instance).exists() for instance in self.parcel.instances):
+            raise SpoolError("the parcel is being deleted: its time in the spool is over")
+
+    def _begin(self, routed: Routed) -> None:
+        marker = self.marker(routed.target)
+        if not marker.parent.exists():
+            marker.parent.mkdir()
+            sync_directory(self.path)
+        held, done = self.marker(routed.target, HELD), self.marker(routed.target, DONE)
+        if held.exists():
+            write_file(held, first_line(routed))
+            move(held, marker)
+        else:
+            write_file(marker, first_line(routed))
+            if done.exists():
+                done.unlink()
+                sync_directory(done.parent)
+
+    def widen(self, target: str, numbers: Iterable[int]) -> bool:
+        """Have a pending delivery bring these instances, too; False if it is gone or in work.
+
+        Raises:
+            SpoolError: the marker or the parcel's description is damaged.
+            OSError: the disk is full or read-only.
+        """
+        claim = self.claim(target)
+        if claim is None:
+            return False
+        try:
+            routed = claim.record.routed
+            wider = routed.instances and {*routed.instances, *numbers}
+            if wider and wider != set(routed.instances or ()):
+                whole = len(wider) == len(self.parcel.instances)
+                instances = None if whole else tuple(sorted(wider))
+                _, _, journal = claim.path.read_bytes().partition(b"\n")
+                changed = first_line(routed.model_copy(update={"instances": instances}))
+                write_file(claim.path, changed + journal)
+        finally:
+            claim.release()
+        return True
+
     def delivery_routed(self, routed: Routed) -> DeliveryRouted:
         """Return the message that has a delivery attempted.
 
@@ -125,6 +190,7 @@ class StoredParcel:
             at=routed.at,
             priority=routed.priority,
             instead_of=routed.instead_of[-1] if routed.instead_of else "",
+            again_at=routed.again_at,
         )
 
     def claim(self, target: str) -> Claim | None:
@@ -185,6 +251,8 @@ class StoredParcel:
     def _remove_empty(self, *names: str) -> None:
         for name in names:
             if (self.path / name).exists():
+                for unfinished in (self.path / name).iterdir():  # whose writer was killed
+                    unfinished.unlink()
                 (self.path / name).rmdir()
 
     def annotate(self, text: str) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from config_api.actions import Actions
 from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.database import Database
@@ -85,6 +86,7 @@ class Start:
             configuration=Configuration(database, self._bus),
             records=records,
             checks=CheckRecords(database),
+            actions=Actions(database),
             bus=self._bus,
             health=health,
             neighbours=Neighbours(self._run, requires),

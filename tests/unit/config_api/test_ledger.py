@@ -48,7 +48,7 @@ def received(parcel, **changes):
     return ParcelReceived(**(facts | changes))
 
 
-def routed(parcel, target="archive", at=T + 2):
+def routed(parcel, target="archive", at=T + 2, again_at=0.0):
     return DeliveryRouted(
         delivery=f"{parcel}-{target}",
         parcel=parcel,
@@ -58,6 +58,7 @@ def routed(parcel, target="archive", at=T + 2):
         instances=3,
         revision=7,
         at=at,
+        again_at=again_at,
     )
 
 
@@ -83,7 +84,7 @@ def attempted(parcel, number, at, refused=0, target="archive", **changes):
     return DeliveryAttempted(**(facts | changes))
 
 
-def finished(parcel, state, at, missing=0, *, target="archive", reason=""):
+def finished(parcel, state, at, missing=0, *, target="archive", reason="", again_at=0.0):
     return DeliveryFinished(
         delivery=f"{parcel}-{target}",
         state=state,
@@ -92,11 +93,12 @@ def finished(parcel, state, at, missing=0, *, target="archive", reason=""):
         missing=missing,
         reason=reason,
         at=at,
+        again_at=again_at,
     )
 
 
 def run_of(parcel):
-    """A run in which a delivery is held, retried by a person, and delivered."""
+    """A run in which deliveries are held, retried by a person, and delivered."""
     return [
         received(parcel),
         ParcelHeld(parcel=parcel, reason="no rule", at=T + 1.5),
@@ -126,10 +128,26 @@ def run_of(parcel):
     ]
 
 
+def sent_again(parcel):
+    """Deliveries that a person has sent again: held in the second run, waiting in the third."""
+    return [
+        routed(parcel, "twice"),
+        finished(parcel, DeliveryState.DELIVERED, T + 7, target="twice"),
+        routed(parcel, "twice", at=T + 30, again_at=T + 30),
+        attempted(parcel, 1, T + 31, refused=1, target="twice"),
+        finished(parcel, DeliveryState.HELD, T + 5, 1, target="twice", again_at=T + 30),
+        routed(parcel, "twice", at=T + 40, again_at=T + 30),
+        routed(parcel, "thrice", at=T + 30, again_at=T + 30),
+        finished(parcel, DeliveryState.DELIVERED, T + 31, target="thrice", again_at=T + 30),
+        routed(parcel, "thrice", at=T + 50, again_at=T + 50),
+    ]
+
+
 def state_of(records, parcel):
     """Everything that can be asked about a parcel, without its own name."""
     answers = [records.parcel(parcel), records.parcel(f"{parcel}b")]
-    answers += [records.delivery(f"{parcel}-{target}") for target in ("archive", "other")]
+    targets = ("archive", "other", "twice", "thrice")
+    answers += [records.delivery(f"{parcel}-{target}") for target in targets]
     return [answer and answer.model_dump_json().replace(parcel, "P") for answer in answers]
 
 
@@ -152,13 +170,13 @@ def shared(request, tmp_path_factory):
 @given(data=st.data())
 def test_any_order_and_repetition_of_events_ends_the_same(shared, data):
     parcel = uuid.uuid4().hex[:26]
-    events = run_of(parcel)
+    events = run_of(parcel) + sent_again(parcel)
     repeated = data.draw(st.lists(st.integers(0, len(events) - 1), max_size=5))
     order = data.draw(st.permutations([*range(len(events)), *repeated]))
     straight = uuid.uuid4().hex[:26]
     for database in shared:
         ledger, records = Ledger(database, CollectorRegistry()), Records(database)
-        for event in run_of(straight):
+        for event in run_of(straight) + sent_again(straight):
             ledger.record(event)
         for index in order:
             ledger.record(events[index])
@@ -202,6 +220,26 @@ def test_a_held_delivery_that_is_tried_again_waits(ledger, records):
     assert waiting.reason == "no such class"
     assert waiting.next_try is not None
     assert (waiting.delivered, waiting.missing) == (2, 1)
+
+
+def test_a_delivery_that_is_sent_again_waits_and_is_delivered_once_more(ledger, records):
+    again = T + 30
+    ledger.record(routed("p"))
+    ledger.record(attempted("p", 1, T + 10))
+    ledger.record(finished("p", DeliveryState.DELIVERED, T + 22))
+    ledger.record(routed("p", at=again, again_at=again))
+    waiting = records.delivery("p-archive")
+    assert (waiting.state, waiting.delivered, waiting.missing) == ("waiting", 0, 3)
+    assert len(waiting.history) == 1, "what was before is not forgotten"
+    ledger.record(finished("p", DeliveryState.DELIVERED, T + 23))
+    assert records.delivery("p-archive").state == "waiting", "that was the first time"
+    ledger.record(attempted("p", 1, T + 31))
+    # By a clock that is half a minute late.
+    ledger.record(finished("p", DeliveryState.DELIVERED, T + 2, again_at=again))
+    delivered = records.delivery("p-archive")
+    assert (delivered.state, delivered.delivered, len(delivered.history)) == ("delivered", 3, 2)
+    ledger.record(routed("p", at=T + 99, again_at=again))
+    assert records.delivery("p-archive").state == "delivered"
 
 
 def test_a_late_word_does_not_undo_the_end(ledger, records):

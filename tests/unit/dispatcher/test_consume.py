@@ -64,8 +64,11 @@ def test_deliveries_run_from_the_moment_that_their_target_is_configured(
     assert place.ends(1)[0].delivered == 2
 
 
-def test_a_disabled_target_keeps_its_deliveries_waiting(place: Place, consumers: Consumers) -> None:
-    consumers.configure(gateway(place.target(), place.target("other", enabled=False)))
+@pytest.mark.parametrize("stopped", [{"enabled": False}, {"paused": "its share is moved"}])
+def test_a_target_that_a_person_stopped_keeps_its_deliveries_waiting(
+    place: Place, consumers: Consumers, stopped: dict[str, object]
+) -> None:
+    consumers.configure(gateway(place.target(), place.target("other", **stopped)))
     send(place, 1, "research", "other")
     place.ends(1)
     assert place.bus.depth(deliveries("other")) == 1
@@ -156,4 +159,31 @@ def test_a_target_whose_settings_are_mended_is_asked_at_once(place: Place) -> No
         consumers.configure(gateway(place.target()))
         assert place.ends(1)[0].state is DeliveryState.DELIVERED
     finally:
+        consumers.close(5.0)
+
+
+def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(place: Place) -> None:
+    begun, go_on, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+
+    def handle(_adapters: Adapters, _message: Message, _report: Report, _turn: Turn) -> None:
+        begun.release()
+        assert go_on.wait(20)
+        ended.release()
+
+    consumers = Consumers(place.bus, handle, ["folder"], RetryPolicy())
+    consumers.start()
+    try:
+        consumers.configure(gateway(place.target()))
+        for _ in range(3):
+            send(place, 1, "research")
+        assert begun.acquire(timeout=10)
+        consumers.configure(gateway(place.target(paused="the share is moved")))
+        until(lambda: place.bus.depth(deliveries("research")) == 2, what="the others are back")
+        go_on.set()
+        assert ended.acquire(timeout=10)
+        assert not begun.acquire(timeout=0.2)
+        consumers.configure(gateway(place.target()))
+        assert begun.acquire(timeout=10)
+    finally:
+        go_on.set()
         consumers.close(5.0)

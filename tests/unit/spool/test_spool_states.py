@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from crossdock.model import DeliveryState
-from crossdock.spool import Spool
+from crossdock.spool import Routed, Spool
 from crossdock.spool.open_parcel import OpenParcel
 from parcels import make_spool, route, store_parcel
 from studies import make_ct
 
 
 TARGETS = ("archive", "research", "trial")
+
+
+def by_hand(target: str) -> Routed:
+    return Routed(target=target, protocol="folder", rules=(), revision=1, at=1.0, again_at=1.0)
 
 
 class Parcels(RuleBasedStateMachine):
@@ -100,6 +104,17 @@ class Parcels(RuleBasedStateMachine):
         else:
             stored.discard_held(name, "not needed")
         self.expected[parcel][name] = "pending" if resume else "done"
+
+    @rule(parcel=routed, name=st.sampled_from(TARGETS))
+    def send(self, parcel: str, name: str) -> None:
+        assert self.spool.add(parcel, by_hand(name)) is not None
+        self.expected[parcel][name] = "pending"
+
+    @rule(target=routed, parcel=consumes(in_held), name=st.sampled_from(TARGETS))
+    def send_unwanted(self, parcel: str, name: str) -> str:
+        assert self.spool.add(parcel, by_hand(name)) is not None
+        self.expected[parcel] = {name: "pending"}
+        return parcel
 
     @rule(parcel=routed)
     def retire(self, parcel: str) -> None:

@@ -6,9 +6,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from config_api.answers import Problem, Reason
+from config_api.answers import Problem
 from config_api.web import (
+    audit,
     checks,
+    chosen,
     deliveries,
     health,
     objects,
@@ -16,10 +18,12 @@ from config_api.web import (
     parcels,
     problems,
     revisions,
+    targets,
 )
 from config_api.web.guard import Guard
 from config_api.web.objects import Kind
 from config_api.web.parts import Parts
+from config_api.wishes import DiscardFilter, Filter, Move, Reason, Send
 from crossdock import __version__
 from crossdock.config import Rule, StoreNode, Target
 from crossdock.config.targets import MODELS
@@ -88,7 +92,7 @@ def _api(parts: Parts) -> APIRouter:
     routes = APIRouter()
     for kind in KINDS:
         routes.include_router(objects.router(kind, parts))
-    for noun in (checks, deliveries, parcels, revisions):
+    for noun in (checks, chosen, deliveries, parcels, revisions, targets, audit):
         routes.include_router(noun.router(parts))
     return routes
 
@@ -114,8 +118,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{model}"
-    models = [(Problem, "validation"), (Reason, "validation")]
-    _, definitions = models_json_schema(models, ref_template=template)  # type: ignore[arg-type]  # literals widen
+    models = (Problem, Reason, Filter, DiscardFilter, Move, Send)
+    kinds = [(model, "validation") for model in models]
+    _, definitions = models_json_schema(kinds, ref_template=template)  # type: ignore[arg-type]  # literals widen
     references = {name: f"#/components/schemas/{model.__name__}" for name, model in MODELS.items()}
     target = {
         "oneOf": [{"$ref": reference} for reference in references.values()],

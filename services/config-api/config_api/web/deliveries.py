@@ -9,13 +9,18 @@ from fastapi import APIRouter, Path, Query
 from config_api.answers import DeliveryAnswer, DeliverySummary, Done, Listing
 from config_api.configuration import Conflict
 from config_api.waiting import explained
-from config_api.web.body import JsonObject, described
+from config_api.web.body import Actor, JsonObject, described
 from config_api.web.paging import Paging, listing
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
-from config_api.web.reasons import reason_in
-from config_api.web.requests import ask_router
-from crossdock.messages import DeliveryDiscardRequested, DeliveryRetryRequested, Message
+from config_api.web.requests import carry_out, target_for
+from config_api.wishes import Move, Reason, read
+from crossdock.messages import (
+    DeliveryDiscardRequested,
+    DeliveryMoveRequested,
+    DeliveryRetryRequested,
+    Message,
+)
 from crossdock.model import DeliveryState
 
 
@@ -75,8 +80,8 @@ def _requests(routes: APIRouter, parts: Parts) -> None:
         summary="Try a held or waiting delivery now",
         operation_id="retry_delivery",
     )
-    def retry(identifier: Identifier) -> Done:
-        return _ask(parts, identifier, DeliveryRetryRequested(delivery=identifier))
+    def retry(identifier: Identifier, actor: Actor) -> Done:
+        return _ask(parts, actor, identifier, DeliveryRetryRequested(delivery=identifier))
 
     @routes.post(
         "/{identifier}/discard",
@@ -85,16 +90,31 @@ def _requests(routes: APIRouter, parts: Parts) -> None:
         summary="Give a held or waiting delivery up",
         operation_id="discard_delivery",
     )
-    def discard(identifier: Identifier, body: JsonObject) -> Done:
-        reason = reason_in(body)
+    def discard(identifier: Identifier, body: JsonObject, actor: Actor) -> Done:
+        reason = read(Reason, body).reason
         request = DeliveryDiscardRequested(delivery=identifier, reason=reason)
-        return _ask(parts, identifier, request)
+        return _ask(parts, actor, identifier, request, reason)
+
+    @routes.post(
+        "/{identifier}/move",
+        openapi_extra=described("Move", {"target": "archive2"}),
+        responses=documented(400, 404, 409, 413, 415),
+        summary="Send what a held or waiting delivery misses to another target instead",
+        description="The delivery ends as discarded, with the other target as the reason.",
+        operation_id="move_delivery",
+    )
+    def move(identifier: Identifier, body: JsonObject, actor: Actor) -> Done:
+        target, revision = target_for(parts, read(Move, body).target)
+        request = DeliveryMoveRequested(
+            delivery=identifier, target=target.name, protocol=target.type, revision=revision
+        )
+        return _ask(parts, actor, identifier, request, f"to {target.name}")
 
 
-def _ask(parts: Parts, identifier: str, request: Message) -> Done:
+def _ask(parts: Parts, actor: str, identifier: str, request: Message, words: str = "") -> Done:
     """Ask the router even where the ledger knows nothing: the spool is the truth."""
     try:
-        return ask_router(parts.bus, request)
+        return carry_out(parts, actor, identifier, request, words)
     except Conflict:
         if parts.records.delivery(identifier) is None:
             raise _not_found(identifier) from None

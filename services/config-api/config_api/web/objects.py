@@ -12,6 +12,7 @@ from config_api.answers import Listing
 from config_api.changes import NOUNS, Document
 from config_api.configuration import Conflict, Revision, Wish
 from config_api.kept import KEPT, is_sealed, with_secrets_of, without_secrets
+from config_api.pauses import pause_of
 from config_api.web.body import Actor, IfMatch, JsonObject, described
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
@@ -108,7 +109,7 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         force: Force = False,
     ) -> Any:
         wish = Wish(actor, expected, force=force)
-        return objects.write(name, lambda _: {"name": name, **item}, wish)
+        return objects.write(name, lambda old: {"name": name, **pause_of(old), **item}, wish)
 
     @routes.patch(
         "/{name}",

@@ -77,6 +77,7 @@ def _from_database(parts: Parts) -> dict[str, Any]:
         "held": parts.records.parcels(_PAGE, state=ParcelState.HELD.value),
         "windows": {each.name: window_words(each, now) for each in revision.gateway.targets},
         "checks": {each.target: each for each in parts.checks.standings()},
+        "unfinished": parts.records.unfinished(),
     }
 
 
@@ -89,6 +90,7 @@ def _from_nothing() -> dict[str, Any]:
         "held": [],
         "windows": {},
         "checks": {},
+        "unfinished": {},
     }
 
 

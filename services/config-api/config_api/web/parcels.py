@@ -9,14 +9,19 @@ from fastapi import APIRouter, Path, Query
 from config_api.answers import Done, Listing, ParcelAnswer, ParcelSummary
 from config_api.configuration import Conflict
 from config_api.waiting import explained
-from config_api.web.body import JsonObject, described
+from config_api.web.body import Actor, JsonObject, described
 from config_api.web.deliveries import Study
 from config_api.web.paging import Paging, listing
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
-from config_api.web.reasons import reason_in
-from config_api.web.requests import ask_router
-from crossdock.messages import Message, ParcelDiscardRequested, ParcelRouteRequested
+from config_api.web.requests import carry_out, target_for
+from config_api.wishes import Reason, Send, read
+from crossdock.messages import (
+    Message,
+    ParcelDiscardRequested,
+    ParcelRouteRequested,
+    ParcelSendRequested,
+)
 from crossdock.model import ParcelState
 
 
@@ -72,8 +77,8 @@ def _requests(routes: APIRouter, parts: Parts) -> None:
         summary="Route a held parcel again, by the rules of now",
         operation_id="route_parcel",
     )
-    def route(identifier: Identifier) -> Done:
-        return _ask(parts, identifier, ParcelRouteRequested(parcel=identifier))
+    def route(identifier: Identifier, actor: Actor) -> Done:
+        return _ask(parts, actor, identifier, ParcelRouteRequested(parcel=identifier))
 
     @routes.post(
         "/{identifier}/discard",
@@ -82,15 +87,38 @@ def _requests(routes: APIRouter, parts: Parts) -> None:
         summary="Give a held parcel up",
         operation_id="discard_parcel",
     )
-    def discard(identifier: Identifier, body: JsonObject) -> Done:
-        request = ParcelDiscardRequested(parcel=identifier, reason=reason_in(body))
-        return _ask(parts, identifier, request)
+    def discard(identifier: Identifier, body: JsonObject, actor: Actor) -> Done:
+        reason = read(Reason, body).reason
+        request = ParcelDiscardRequested(parcel=identifier, reason=reason)
+        return _ask(parts, actor, identifier, request, reason)
+
+    @routes.post(
+        "/{identifier}/send",
+        openapi_extra=described("Send", {"target": "research", "instances": None}),
+        responses=documented(400, 404, 409, 413, 415),
+        summary="Send a parcel to a target, again where it was sent there before",
+        description="Works for as long as the parcel is in the spool: waiting, held by nobody's "
+        "rule, or delivered and kept for its time. Where it was sent to the target before, it is "
+        "sent whole again, as a delivery that waits anew; its history stays.",
+        operation_id="send_parcel",
+    )
+    def send(identifier: Identifier, body: JsonObject, actor: Actor) -> Done:
+        wish = read(Send, body)
+        target, revision = target_for(parts, wish.target)
+        request = ParcelSendRequested(
+            parcel=identifier,
+            target=target.name,
+            protocol=target.type,
+            revision=revision,
+            instances=None if wish.instances is None else tuple(wish.instances),
+        )
+        return _ask(parts, actor, identifier, request, f"to {target.name}")
 
 
-def _ask(parts: Parts, identifier: str, request: Message) -> Done:
+def _ask(parts: Parts, actor: str, identifier: str, request: Message, words: str = "") -> Done:
     """Ask the router even where the ledger knows nothing: the spool is the truth."""
     try:
-        return ask_router(parts.bus, request)
+        return carry_out(parts, actor, identifier, request, words)
     except Conflict:
         if parts.records.parcel(identifier) is None:
             raise _not_found(identifier) from None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from config_api.actions import Actions
 from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.readiness import Neighbours
@@ -19,6 +20,7 @@ class Parts:
     configuration: Configuration
     records: Records
     checks: CheckRecords
+    actions: Actions
     bus: Bus
     health: Health
     neighbours: Neighbours

@@ -26,7 +26,17 @@ class TargetBase(Configured):
     direction: Direction = Field(
         "store", description="Whether to store there, to query it, or both; see the protocol."
     )
-    enabled: bool = Field(True, description="A disabled target keeps its deliveries waiting.")
+    enabled: bool = Field(
+        True,
+        description="A disabled target is out of use: its deliveries wait, and the clock does not "
+        "check it. To stop one only for a while, pause it.",
+    )
+    paused: Text = Field(
+        "",
+        description="Why a person stopped sending there for a while; empty where nobody did. Its "
+        "deliveries wait and it is checked all the same. A file that does not mention it leaves "
+        "it as it is; an empty text resumes.",
+    )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Deliveries to this target at the same time, per dispatcher."
     )
@@ -77,6 +87,18 @@ class TargetBase(Configured):
     def next_change(self, now: float) -> float | None:
         """Return the Unix time at which its windows open or close next; None for never."""
         return next_change(self.windows, ZoneInfo(self.time_zone), now) if self.windows else None
+
+    @property
+    def standstill(self) -> str:
+        """Why nothing is sent there by somebody's decision, in words; empty where it is sent."""
+        if not self.enabled:
+            return f"target {self.name} is disabled"
+        return f"target {self.name} is paused: {self.paused}" if self.paused else ""
+
+    @field_validator("paused")
+    @classmethod
+    def _said(cls, value: str) -> str:
+        return value.strip()
 
     @field_validator("direction")
     @classmethod
