@@ -105,9 +105,12 @@ def _item(uid: str, reason: int | None = None) -> Dataset:
 
 
 @contextmanager
-def archiving(archive: Archive, *, commits: bool = True) -> Iterator[Archive]:
+def archiving(
+    archive: Archive, *, commits: bool = True, associations: int = 10
+) -> Iterator[Archive]:
     """Run an archive on a free port, as AE title PEER."""
     ae = AE(ae_title="PEER")
+    ae.maximum_associations = associations
     ae.add_supported_context(CTImageStorage)
     ae.add_supported_context("1.2.840.10008.1.1")
     if commits:

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from crossdock.config import Gateway
-from crossdock.dicom.commitment_scu import PROPOSAL, CommitmentReporter
+from crossdock.dicom.commitment_scu import CommitmentReporter
 from crossdock.dicom.status import Status, describe
 from crossdock.dicom.tls import TlsFiles, client_context
 from crossdock.errors import DicomError
@@ -41,7 +41,7 @@ class Patience:
     ``longest`` where a requester cannot be told.
     """
 
-    first: float = 5.0  # the requester's own association comes first
+    first: float = 3.0  # the requester's own association comes first
     again: float = 5.0
     longest_look: float = 60.0
     longest: float = 600.0
@@ -178,7 +178,7 @@ class CommitmentReports:
         ) as scu:
             self._telling = scu
             try:
-                scu.associate(PROPOSAL)
+                scu.begin()
                 return scu.report(owed.report())
             finally:
                 self._telling = None
