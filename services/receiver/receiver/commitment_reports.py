@@ -166,7 +166,7 @@ class CommitmentReports:
         """
         tls = self._tls.get(owed.store_node)
         with CommitmentReporter(
-            owed.address,
+            owed.host,
             owed.port,
             called_ae_title=owed.calling_ae_title,
             calling_ae_title=owed.called_ae_title,
@@ -198,14 +198,14 @@ class CommitmentReports:
 
 
 def _peer(owed: Owed) -> str:
-    return f"{owed.calling_ae_title}@{owed.address}:{owed.port}"
+    return f"{owed.calling_ae_title}@{owed.host}:{owed.port}"
 
 
 def _about(owed: Owed) -> dict[str, object]:
     return {
         "store_node": owed.store_node,
         "calling_ae_title": owed.calling_ae_title,
-        "address": owed.address,
+        "host": owed.host,
         "port": owed.port,
         "committed": len(owed.committed),
         "failed": len(owed.failed),

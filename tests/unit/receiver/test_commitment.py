@@ -99,7 +99,8 @@ def test_a_modality_that_waits_gets_its_result_over_its_own_association(
 def test_a_modality_that_has_gone_gets_its_result_over_another_association(
     spool: Spool, modality: Requester, tmp_path: Path
 ) -> None:
-    sources = [{"ae_title": "CT1", "commitment_port": modality.port}]
+    named = {"commitment_host": "localhost", "commitment_port": modality.port}
+    sources = [{"ae_title": "CT1", **named}]
     with (
         listening(spool, commitment={"port": 1}, sources=sources) as port,
         modality.associated(port) as assoc,
@@ -287,6 +288,16 @@ def test_a_request_of_any_size_is_answered_and_one_too_large_refused(spool: Spoo
     owed = spool.owed.get(key)
     assert owed is not None
     assert len(owed.references) == 20_000
+
+
+def test_what_cannot_be_made_durable_is_not_answered_with_success(
+    spool: Spool, modality: Requester
+) -> None:
+    (spool.root / "commitments").touch()
+    with listening(spool, **ON) as port, modality.associated(port) as assoc:
+        assert ask(assoc, [(CTImageStorage, "1.2.3")])[0] == 0x0110
+        (spool.root / "commitments").unlink()
+        assert ask(assoc, [(CTImageStorage, "1.2.3")])[0] == 0x0000
 
 
 def test_nobody_can_have_more_owed_than_there_is_room_for(
