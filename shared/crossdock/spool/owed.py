@@ -74,7 +74,7 @@ class OwedReports:
         Raises:
             OSError: it cannot be made durable.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_file(self._directory / owed.key, owed.model_dump_json().encode())
 
     def keys(self) -> list[str]:

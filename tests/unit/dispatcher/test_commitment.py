@@ -14,6 +14,7 @@ from crossdock.bus import Retry
 from crossdock.bus.topology import deliveries
 from crossdock.config.targets import Target
 from crossdock.dicom.commitment import Report
+from crossdock.dicom.tls import TlsFiles, server_context
 from crossdock.messages import DeliveryFinished, Message
 from crossdock.model import DeliveryState
 from crossdock.protocols import ADAPTERS, Outgoing, adapter_for
@@ -24,6 +25,7 @@ from nodes import listening
 from parcels import route, store_parcel
 from ports import free_port
 from servers.archive import Archive, archiving, tell
+from servers.certificates import Authority
 from studies import make_ct
 from unit.dispatcher.places import Place
 from waiting import until
@@ -87,6 +89,19 @@ def test_a_result_over_the_same_association_makes_a_delivery_final(
     assert until(lambda: archive.answers) == [0x0000]
     assert place.spool.find(stored.id) is None
     assert place.spool.commitments.asked() == place.spool.commitments.reported() == []
+
+
+def test_a_peer_over_tls_is_asked_over_tls(place: Place, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    issued = authority.issue("peer", alternative="IP:127.0.0.1")
+    files = TlsFiles(certificate=str(issued.certificate), key=str(issued.key))
+    with archiving(Archive(), tls=server_context(files)) as archive:
+        _, message = parcel(place, 2)
+        tls = {"ca": str(authority.certificate)}
+        settings = {"commitment": {"same_association_seconds": 20}, "delivered_means": "committed"}
+        target = dicom_target(archive.port, name="archive", type="dicom+tls", tls=tls, **settings)
+        dealt_with(place, target, message)
+        assert place.ends(1)[0].remark == "committed by PEER"
 
 
 def test_a_peer_that_admits_one_association_is_asked_after_it_is_free(place: Place) -> None:
