@@ -1,5 +1,6 @@
 """An archive of our own that commits itself: pynetdicom, which knows nothing of our upper layer."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,14 +106,23 @@ def _item(uid: str, reason: int | None = None) -> Dataset:
 
 
 @contextmanager
-def archiving(archive: Archive, *, commits: bool = True) -> Iterator[Archive]:
+def archiving(
+    archive: Archive,
+    *,
+    commits: bool = True,
+    associations: int = 10,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Archive]:
     """Run an archive on a free port, as AE title PEER."""
     ae = AE(ae_title="PEER")
+    ae.maximum_associations = associations
     ae.add_supported_context(CTImageStorage)
     ae.add_supported_context("1.2.840.10008.1.1")
     if commits:
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=archive.handlers())
+    server = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=archive.handlers(), ssl_context=tls
+    )
     assert server is not None
     archive.port = int(server.server_address[1])
     try:

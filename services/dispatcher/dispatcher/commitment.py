@@ -20,7 +20,7 @@ from crossdock.model import Outcome
 from crossdock.protocols import Outgoing
 from crossdock.protocols.base import AsksCommitment
 from crossdock.protocols.failures import fault
-from crossdock.spool import Asked, Claim, Commitments
+from crossdock.spool import Asked, Claim, CommitmentRecord, Commitments
 from dispatcher.adapters import Adapters
 from dispatcher.metrics import COMMITMENTS
 from dispatcher.retry import Failure
@@ -31,10 +31,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """A delivery has nothing to do before ``until``; ``words`` are empty if that is no news."""
+    """A delivery has nothing to do before ``until``; ``words`` say what it waits for."""
 
     until: float
-    words: str = ""
+    words: str
 
 
 def settings_of(target: Target) -> TargetCommitment | None:
@@ -92,20 +92,33 @@ class _Settling:
 
     def step(self, settings: TargetCommitment) -> Waits | Failure | None:
         """Read what was reported, and ask if there is something to ask."""
-        self._read_reports()
         record = self._claim.record.commitment
+        ended = self._look(record)
+        if not isinstance(ended, Waits) or ended.until > time.time():
+            return ended
+        if record.rounds > settings.ask_again:
+            return self._unanswered(settings)
+        try:
+            self._ask(settings)
+        except DeliveryError as error:
+            return Failure.of(error)
+        return self._look(record)
+
+    def _look(self, record: CommitmentRecord) -> Waits | Failure | None:
+        """Return where it stands, after reading what was reported."""
+        self._read_reports()
         if record.failed:
             return self._failed()
-        missing = self._missing()
-        if not missing:
-            remark = f"committed by {self._peer}"
-            self._claim.note(commitment="ended", remark=remark if record.asked else "")
-            return None
-        if record.until > time.time():
-            return Waits(record.until)
-        if record.rounds > settings.ask_again:
-            return self._unanswered(missing, settings)
-        return self._ask(missing, settings)
+        if self._missing():
+            return Waits(record.until, self._words(record))
+        remark = f"committed by {self._peer}" if record.asked else ""
+        self._claim.note(commitment="ended", remark=remark)
+        return None
+
+    def _words(self, record: CommitmentRecord) -> str:
+        asked = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.since))
+        again = f" for the {record.rounds}. time" if record.rounds > 1 else ""
+        return f"sent; waits for the storage commitment of {self._peer}, asked {asked}{again}"
 
     @property
     def _peer(self) -> str:
@@ -122,26 +135,12 @@ class _Settling:
             and record.outcomes[number].outcome is not Outcome.EXCLUDED
         ]
 
-    def _ask(self, missing: list[Outgoing], settings: TargetCommitment) -> Waits | Failure | None:
-        now = time.time()
-        try:
-            self._request(missing)
-        except DeliveryError as error:
-            return Failure.of(error)
+    def _ask(self, settings: TargetCommitment) -> None:
+        now, missing = time.time(), self._missing()
+        self._request(missing)
         self._claim.note(commitment="asked", at=now, until=now + settings.wait_seconds)
         self._claim.sync()
         log.info("commitment.asked", target=self._target.name, instances=len(missing))
-        self._read_reports()
-        record = self._claim.record.commitment
-        if record.failed:
-            return self._failed()
-        if not self._missing():
-            self._claim.note(commitment="ended", remark=f"committed by {self._peer}")
-            return None
-        asked = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.since))
-        again = f" for the {record.rounds}. time" if record.rounds > 1 else ""
-        words = f"sent; waits for the storage commitment of {self._peer}, asked {asked}{again}"
-        return Waits(record.until, words)
 
     def _request(self, missing: list[Outgoing]) -> None:
         with self._adapters.lend() as lent:
@@ -215,7 +214,8 @@ class _Settling:
             f" {next(iter(words.values()))}",
         )
 
-    def _unanswered(self, missing: list[Outgoing], settings: TargetCommitment) -> Failure:
+    def _unanswered(self, settings: TargetCommitment) -> Failure:
+        missing = self._missing()
         rounds = self._claim.record.commitment.rounds
         times = "once" if rounds == 1 else f"{rounds} times"
         detail = f"not committed within {settings.wait_seconds:g} s, asked {times}"

@@ -188,10 +188,10 @@ class Dispatch:
         return settle(self._spool.commitments, adapters, stored.id, claim, routed)
 
     def _wait(self, stored: StoredParcel, claim: Claim, waits: Waits, started: float) -> None:
-        if waits.words:
-            now = time.time()
-            fact = attempted(stored.parcel, claim.record, started, now, next_try=waits.until)
-            publish(self._bus, fact.model_copy(update={"detail": waits.words}))
+        now = time.time()
+        fact = attempted(stored.parcel, claim.record, started, now, next_try=waits.until)
+        publish(self._bus, fact.model_copy(update={"detail": waits.words}))
+        claim.note(commitment="waiting")
         raise Retry(max(0.0, waits.until - time.time()))
 
     def _tell_delivered(self, stored: StoredParcel, claim: Claim, started: float) -> None:

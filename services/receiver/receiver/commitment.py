@@ -5,12 +5,12 @@ import time
 import structlog
 from prometheus_client import Counter
 
-from crossdock.config import StoreNode
+from crossdock.config import StoreNode, store_nodes
 from crossdock.dicom.commitment import Reference, Report, Request
 from crossdock.dicom.status import Status
 from crossdock.dicom.storage_scp import Caller
 from crossdock.spool import Kept, Owed, Spool, find_kept, key_of
-from receiver.admission import source_of
+from receiver.admission import ANYBODY, source_of
 from receiver.store_scp import NodeHandler
 
 
@@ -21,6 +21,8 @@ REQUESTS = Counter(
     "Requests of senders for storage commitment, by the status they were answered with.",
     ["store_node", "status"],
 )
+
+_DEFAULTS = store_nodes.NodeCommitment()  # of a node that was reconfigured a moment ago
 
 
 class NodeCommitment:
@@ -95,18 +97,18 @@ def _key(caller: Caller, transaction_uid: str) -> str:
 
 
 def _owed(node: StoreNode, caller: Caller, request: Request, now: float) -> Owed:
-    settings, source = node.commitment, source_of(node, caller)
-    port = source.commitment_port if source is not None else None
+    settings, source = node.commitment or _DEFAULTS, source_of(node, caller) or ANYBODY
     return Owed(
         transaction_uid=request.transaction_uid,
         store_node=node.name,
         calling_ae_title=caller.calling_ae_title,
         called_ae_title=caller.called_ae_title,
         address=caller.address,
-        port=port or (settings.port if settings is not None else 0),
-        targets=settings.targets if settings is not None else 0,
+        host=source.commitment_host or caller.address,
+        port=source.commitment_port or settings.port,
+        targets=settings.targets,
         at=now,
-        until=now + (settings.wait_seconds if settings is not None else 0.0),
+        until=now + settings.wait_seconds,
         references=request.references,
     )
 

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from crossdock.config import Gateway
-from crossdock.dicom.commitment_scu import PROPOSAL, CommitmentReporter
+from crossdock.dicom.commitment_scu import CommitmentReporter
 from crossdock.dicom.status import Status, describe
 from crossdock.dicom.tls import TlsFiles, client_context
 from crossdock.errors import DicomError
@@ -41,7 +41,7 @@ class Patience:
     ``longest`` where a requester cannot be told.
     """
 
-    first: float = 5.0  # the requester's own association comes first
+    first: float = 3.0  # the requester's own association comes first
     again: float = 5.0
     longest_look: float = 60.0
     longest: float = 600.0
@@ -166,7 +166,7 @@ class CommitmentReports:
         """
         tls = self._tls.get(owed.store_node)
         with CommitmentReporter(
-            owed.address,
+            owed.host,
             owed.port,
             called_ae_title=owed.calling_ae_title,
             calling_ae_title=owed.called_ae_title,
@@ -178,7 +178,7 @@ class CommitmentReports:
         ) as scu:
             self._telling = scu
             try:
-                scu.associate(PROPOSAL)
+                scu.begin()
                 return scu.report(owed.report())
             finally:
                 self._telling = None
@@ -198,14 +198,14 @@ class CommitmentReports:
 
 
 def _peer(owed: Owed) -> str:
-    return f"{owed.calling_ae_title}@{owed.address}:{owed.port}"
+    return f"{owed.calling_ae_title}@{owed.host}:{owed.port}"
 
 
 def _about(owed: Owed) -> dict[str, object]:
     return {
         "store_node": owed.store_node,
         "calling_ae_title": owed.calling_ae_title,
-        "address": owed.address,
+        "host": owed.host,
         "port": owed.port,
         "committed": len(owed.committed),
         "failed": len(owed.failed),

@@ -238,9 +238,10 @@ def _unheard_commitments(gateway: Gateway) -> Iterable[FieldProblem]:
             continue
         yield from _unknown((name,), set(nodes), field, "store node", index=False)
         node = nodes.get(name)
-        if node and node.check_called_ae_title and node.ae_title != target.calling_ae_title:
-            words = f"the target calls as {target.calling_ae_title}, but store node {name!r} is"
-            yield FieldProblem(field, f"{words} {node.ae_title}: results would be refused")
+        us = "our senders" if target.pass_calling_ae_title else target.calling_ae_title
+        if node and node.check_called_ae_title and node.ae_title != us:
+            words = f"the target calls as {us}, but store node {name!r} is {node.ae_title}"
+            yield FieldProblem(field, f"{words}: results would be refused")
 
 
 def _unknown(

@@ -31,6 +31,10 @@ class Source(Configured):
         "left out.",
     )
 
+    commitment_host: Host | None = Field(
+        None, description="Its host for the same; the address that it asks from if left out."
+    )
+
     @model_validator(mode="after")
     def _names_somebody(self) -> "Source":
         if self.ae_title is None and self.address is None and self.certificate is None:

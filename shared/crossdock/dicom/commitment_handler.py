@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import structlog
+
 from crossdock.dicom import commitment, dimse
 from crossdock.dicom.commitment import Report, Request, TooLarge
 from crossdock.dicom.dimse import Command
 from crossdock.dicom.status import Status
 from crossdock.dicom.storage_handler import Caller
 from crossdock.dicom.uids import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
-from crossdock.errors import DicomError
+from crossdock.errors import DicomError, SpoolError
 
+
+_log = structlog.get_logger(__name__)
 
 _TYPES = {
     dimse.N_ACTION_RQ: ((commitment.REQUEST_ACTION,), Status.NO_SUCH_ACTION),
@@ -85,7 +89,11 @@ class StatementWriter:
             return Status.RESOURCE_LIMITATION
         except DicomError:
             return Status.INVALID_ARGUMENT_VALUE
-        status = self._act(report)
+        try:
+            status = self._act(report)
+        except (OSError, SpoolError) as error:  # A700, as for an instance, is no answer here
+            _log.error("commitment.not_kept", reason=str(error))
+            return Status.PROCESSING_FAILURE
         if status == Status.SUCCESS:
             self.acted(report)
         return status

@@ -23,6 +23,16 @@ Keep = Callable[[Report], int]
 
 
 class _Stating(StorageScu):
+    def begin(self) -> None:
+        """Associate for what is to be said.
+
+        Raises:
+            NoAcceptedContext: the peer does not take part in commitment.
+            DicomError: as ``associate``.
+        """
+        self.associate(PROPOSAL)
+        self._context_for(STORAGE_COMMITMENT)
+
     def _say(self, command: bytes, dataset: bytes) -> None:
         """Send a command and its dataset over the context of commitment."""
         context_id, _ = self._context_for(STORAGE_COMMITMENT)

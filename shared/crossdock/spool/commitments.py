@@ -43,7 +43,7 @@ class Commitments:
             OSError: that cannot be made durable.
         """
         transaction = f"2.25.{uuid.uuid4().int}"
-        self._asked.mkdir(parents=True, exist_ok=True)
+        self._asked.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_file(self._asked / transaction, asked.model_dump_json().encode())
         return transaction
 
@@ -68,7 +68,7 @@ class Commitments:
         """
         if self.delivery(report.transaction_uid) is None:
             return False
-        self._reported.mkdir(parents=True, exist_ok=True)
+        self._reported.mkdir(mode=0o750, parents=True, exist_ok=True)
         content = {"committed": report.committed, "failed": report.failed}
         write_file(self._reported / report.transaction_uid, json.dumps(content).encode())
         return True

@@ -103,7 +103,7 @@ class DeliveryRecord:
 
     def _commit(self, entry: dict[str, object]) -> None:
         self.commitment.apply(entry)
-        if entry["commitment"] == "asked":
+        if entry["commitment"] == "waiting":
             self.setbacks, self.next_try = 0, self.commitment.until
         elif entry["commitment"] == "ended":
             self.remark = str(entry.get("remark", ""))

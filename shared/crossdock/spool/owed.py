@@ -16,7 +16,7 @@ MAX_OWED = 500
 
 
 class Owed(Frozen):
-    """What was asked, by whom, and what there is to say about it.
+    """What was asked, by whom, and what there is to say about it, to ``host`` and ``port``.
 
     ``targets`` must have confirmed each instance, or it is failed at ``until`` (a Unix time).
     ``committed`` and ``failed`` are the result once ``decided``; from then on it does not change.
@@ -27,6 +27,7 @@ class Owed(Frozen):
     calling_ae_title: str
     called_ae_title: str
     address: str
+    host: str
     port: int
     targets: int
     at: float
@@ -73,7 +74,7 @@ class OwedReports:
         Raises:
             OSError: it cannot be made durable.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_file(self._directory / owed.key, owed.model_dump_json().encode())
 
     def keys(self) -> list[str]:

@@ -168,5 +168,9 @@ def test_results_of_commitment_must_be_heard_by_a_store_node_of_our_title() -> N
         (problem,) = caught.value.problems
         assert problem.field == "targets[0].commitment.listen"
         assert words in problem.message
+    passing = target | {"pass_calling_ae_title": True}
+    named = node | {"ae_title": "CROSSDOCK"}
+    with pytest.raises(ConfigError):
+        parse_gateway({"targets": [passing], "store_nodes": [named]})
     for changes in ({"ae_title": "CROSSDOCK"}, {"check_called_ae_title": False}):
         assert parse_gateway({"targets": [target], "store_nodes": [node | changes]})

@@ -1,6 +1,7 @@
 """Requests and reports on storage commitment as bytes: pydicom reads and writes the same."""
 
 import io
+from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -9,6 +10,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+from crossdock.dicom import dimse
 from crossdock.dicom.commitment import (
     MAX_REFERENCES,
     SYNTAXES,
@@ -21,6 +23,8 @@ from crossdock.dicom.commitment import (
     encode_report,
     encode_request,
 )
+from crossdock.dicom.commitment_handler import objection
+from crossdock.dicom.uids import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 from crossdock.errors import DicomError
 
 
@@ -109,3 +113,28 @@ def test_more_references_than_we_take_are_an_error() -> None:
         data = encode_request(Request("2.25.17", references), SYNTAXES[0])
         with pytest.raises(TooLarge):
             decode_request(data, SYNTAXES[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 0x0000),
+        ({"field": dimse.C_ECHO_RQ}, 0x0211),
+        ({"field": dimse.C_STORE_RQ}, 0x0211),
+        ({"sop_class_uid": CT}, 0x0118),
+        ({"sop_instance_uid": "1.2.3"}, 0x0112),
+        ({"type_id": 2}, 0x0123),
+        ({"field": dimse.N_EVENT_REPORT_RQ, "type_id": 2}, 0x0000),
+        ({"field": dimse.N_EVENT_REPORT_RQ, "type_id": 3}, 0x0113),
+        ({"has_dataset": False}, 0x0212),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_said_by_its_status(
+    changes: dict[str, Any], status: int
+) -> None:
+    command = dimse.decode(
+        dimse.action_request(1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, 1)
+    )
+    assert objection(command._replace(**changes), takes_requests=True) == status
+    if command._replace(**changes).field == dimse.N_ACTION_RQ:
+        assert objection(command, takes_requests=False) == 0x0122

@@ -1,8 +1,9 @@
 """Storage commitment of what a dispatcher sent, with pynetdicom as the archive."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from pydicom import DataElement, Dataset
@@ -12,18 +13,26 @@ from contract.remotes import dicom_target
 from crossdock.bus import Retry
 from crossdock.bus.topology import deliveries
 from crossdock.config.targets import Target
+from crossdock.dicom.commitment import Report
+from crossdock.dicom.tls import TlsFiles, server_context
 from crossdock.messages import DeliveryFinished, Message
 from crossdock.model import DeliveryState
-from crossdock.protocols import adapter_for
+from crossdock.protocols import ADAPTERS, Outgoing, adapter_for
+from crossdock.protocols.dicom import DicomAdapter
 from crossdock.spool import StoredParcel
 from dispatcher.reports import Reports
 from nodes import listening
 from parcels import route, store_parcel
+from ports import free_port
 from servers.archive import Archive, archiving, tell
+from servers.certificates import Authority
 from studies import make_ct
 from unit.dispatcher.places import Place
 from waiting import until
 
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 AT_ONCE = 1e-9
 PATIENT = {"wait_seconds": 1000, "same_association_seconds": 0}
@@ -80,6 +89,105 @@ def test_a_result_over_the_same_association_makes_a_delivery_final(
     assert until(lambda: archive.answers) == [0x0000]
     assert place.spool.find(stored.id) is None
     assert place.spool.commitments.asked() == place.spool.commitments.reported() == []
+
+
+def test_a_peer_over_tls_is_asked_over_tls(place: Place, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    issued = authority.issue("peer", alternative="IP:127.0.0.1")
+    files = TlsFiles(certificate=str(issued.certificate), key=str(issued.key))
+    with archiving(Archive(), tls=server_context(files)) as archive:
+        _, message = parcel(place, 2)
+        tls = {"ca": str(authority.certificate)}
+        settings = {"commitment": {"same_association_seconds": 20}, "delivered_means": "committed"}
+        target = dicom_target(archive.port, name="archive", type="dicom+tls", tls=tls, **settings)
+        dealt_with(place, target, message)
+        assert place.ends(1)[0].remark == "committed by PEER"
+
+
+def test_a_peer_that_admits_one_association_is_asked_after_it_is_free(place: Place) -> None:
+    with archiving(Archive(), associations=1) as archive:
+        _, message = parcel(place, 2)
+        target = committing(archive, same_association_seconds=20)
+        until(lambda: dealt_with(place, target, message), what="delivered")
+        assert place.ends(1)[0].remark == "committed by PEER"
+    assert len(archive.stored) == 2
+
+
+def test_a_peer_that_goes_away_before_it_is_asked_is_asked_when_it_is_back(
+    place: Place, archive: Archive
+) -> None:
+    archive.over = "none"
+    stored, message = parcel(place, 1)
+    dealt_with(place, committing(archive, **HASTY), message)
+    away = committing(archive, **HASTY).model_copy(update={"port": free_port()})
+    for _ in range(3):
+        until(lambda: stored.record("archive").next_try < time.time(), what="the next try is due")
+        assert not dealt_with(place, away, message)
+    assert stored.record("archive").setbacks == 3
+    assert len(place.spool.commitments.asked()) == 1
+    archive.over = "same"
+    dealt_with(place, committing(archive, same_association_seconds=20), message)
+    assert place.ends(1)[0].state is DeliveryState.DELIVERED
+    assert len(archive.stored) == 1
+
+
+def test_a_late_result_of_an_earlier_request_counts(place: Place, archive: Archive) -> None:
+    archive.over = "none"
+    stored, message = parcel(place, 1)
+    target = committing(archive, **HASTY)
+    dealt_with(place, target, message)
+    until(lambda: dealt_with(place, target, message) or len(archive.asked) == 2, what="asked again")
+    with listening(place.spool) as port:
+        assert archive.tell(port, "CROSSDOCK", *archive.asked[0]) == 0x0000
+    until(lambda: dealt_with(place, target, message), what="delivered")
+    assert place.ends(1)[0].state is DeliveryState.DELIVERED
+    assert archive.stored == uids(stored)
+
+
+class Killed(BaseException):
+    """The process is gone; the kernel gives its locks back."""
+
+
+@pytest.mark.parametrize("step", ["before", "begun", "asked", "kept"])
+def test_a_dispatcher_may_die_at_any_step_of_asking(
+    place: Place, archive: Archive, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Mortal(DicomAdapter):
+        def ask_commitment(
+            self,
+            instances: Sequence[Outgoing],
+            begin: Callable[[Sequence[Outgoing]], str],
+            keep: Callable[[Report], int],
+        ) -> None:
+            def dies_in(call: Callable[[T], R], at: str) -> Callable[[T], R]:
+                def called(argument: T) -> R:
+                    result = call(argument)
+                    if step == at:
+                        raise Killed
+                    return result
+
+                return called
+
+            if step == "before":
+                raise Killed
+            super().ask_commitment(instances, dies_in(begin, "begun"), keep)
+            if step in ("asked", "kept"):
+                raise Killed
+
+    archive.over = "none" if step == "asked" else "same"
+    stored, message = parcel(place, 2)
+    target = committing(archive, same_association_seconds=20 if step == "kept" else 0)
+    with monkeypatch.context() as patched:
+        patched.setitem(ADAPTERS, "dicom", Mortal)
+        with pytest.raises(Killed):
+            dealt_with(place, target, message)
+    archive.over = "same"
+    target = committing(archive, same_association_seconds=20)
+    assert dealt_with(place, target, message)
+    (end,) = place.ends(1)
+    assert (end.state, end.remark) == (DeliveryState.DELIVERED, "committed by PEER")
+    assert archive.stored == uids(stored)
+    assert len(archive.asked) == (2 if step == "asked" else 1)
 
 
 def test_a_delivery_waits_for_its_result_without_a_connection_and_says_so(

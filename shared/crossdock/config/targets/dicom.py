@@ -52,7 +52,9 @@ class TargetCommitment(Configured):
         2, description="How often it is asked again before what is not committed is sent again."
     )
     same_association_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
-        2.0, description="Seconds to keep the association open for a result that comes over it."
+        1.0,
+        description="Seconds to keep the association open, and the delivery in work, for a result "
+        "that comes over it.",
     )
     listen: Name | None = Field(
         None,

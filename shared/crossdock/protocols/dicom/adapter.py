@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.commitment import Report
+from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import CheckReport, InstanceOutcome
 from crossdock.protocols.base import Adapter, Outgoing
 from crossdock.protocols.dicom.checks import check
@@ -41,8 +42,14 @@ class DicomAdapter(Adapter):
         begin: Callable[[Sequence[Outgoing]], str],
         keep: Callable[[Report], int],
     ) -> None:
-        """See ``AsksCommitment.ask_commitment``."""
-        ask(self._target, instances, begin, keep)
+        """See ``AsksCommitment.ask_commitment``; a peer may admit one association at a time."""
+        try:
+            ask(self._target, instances, begin, keep)
+        except DeliveryError as error:
+            if error.kind is not ErrorKind.BUSY or not self._senders:
+                raise
+            self.close()
+            ask(self._target, instances, begin, keep)
 
     def close(self) -> None:
         """Release idle associations, and abort those with work under way."""

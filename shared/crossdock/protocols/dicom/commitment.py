@@ -7,7 +7,7 @@ import structlog
 
 from crossdock.config.targets import StorageScpTarget
 from crossdock.dicom.commitment import Reference, Report, Request
-from crossdock.dicom.commitment_scu import PROPOSAL, CommitmentUser
+from crossdock.dicom.commitment_scu import CommitmentUser
 from crossdock.dicom.errors import NoAcceptedContext
 from crossdock.dicom.status import Status, describe
 from crossdock.errors import DeliveryError, DicomError, ErrorKind
@@ -35,9 +35,8 @@ def ask(
     """
     routes = groupby(by_route(target, instances), lambda each: route_of(target, each.instance))
     for route, group in routes:
-        asked = list(group)
         try:
-            _ask(target, route, asked, begin(asked), keep)
+            _ask(target, route, list(group), begin, keep)
         except NoAcceptedContext:
             raise DeliveryError(ErrorKind.MISCONFIGURED, NOT_TAKEN, temporary=False) from None
         except DicomError as error:
@@ -48,15 +47,15 @@ def _ask(
     target: StorageScpTarget,
     route: Route,
     instances: Sequence[Outgoing],
-    transaction: str,
+    begin: Callable[[Sequence[Outgoing]], str],
     keep: Callable[[Report], int],
 ) -> None:
     references = tuple(
         Reference(each.instance.sop_class_uid, each.instance.sop_instance_uid) for each in instances
     )
     with scu_of(target, route, CommitmentUser) as scu:
-        scu.associate(PROPOSAL)
-        status = scu.request(Request(transaction, references), keep)
+        scu.begin()
+        status = scu.request(Request(begin(instances), references), keep)
         if status != Status.SUCCESS:
             words = f"the peer refuses the request for storage commitment: {describe(status)}"
             raise DeliveryError(ErrorKind.REFUSED, words, temporary=False)
