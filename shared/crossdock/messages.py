@@ -213,11 +213,15 @@ class ParcelSendRequested(Message):
 
 
 class RequestFinished(Message):
-    """The answer to a person's request: done, or the reason why not."""
+    """The answer to a person's request: done, or the reason why not.
+
+    ``gone`` says that it was about a delivery of which nothing is unfinished in the spool.
+    """
 
     type: Literal["request.finished"] = "request.finished"
     done: bool
     detail: str = ""
+    gone: bool = False
 
 
 class BatchRequested(Message):

@@ -157,7 +157,7 @@ def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, ga
     history = gateway.run("check", "research", "--history")
     assert history.exit_code == 0
     assert [line.split()[1] for line in history.stdout.splitlines()[1:3]] == ["red", "green"]
-    gateway.run("apply", "-f", "-", "--force", stdin="{}")
+    gateway.run("apply", "-f", "-", "--waiting", "discard", stdin="{}")
     until(lambda: "crossdock_target_up{" not in httpx.get(metrics).text)
     for wrong in (("--history",), ("--last", "--history", "x"), ()):
         assert gateway.run("check", *wrong).exit_code == 2

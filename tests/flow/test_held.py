@@ -86,9 +86,7 @@ def test_a_held_delivery_can_be_given_up_and_says_who_wanted_that(
 
 
 @pytest.mark.timeout(120)
-def test_deliveries_of_a_target_that_is_removed_are_held_not_forgotten(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_target_that_is_removed_takes_no_delivery_along(tmp_path: Path, folder: Path) -> None:
     private = make_mixed(tmp_path / "study")[-1]
     gateway = _gateway(folder, port := free_port(), free_port())  # the archive is down
     with running(tmp_path / "data", gateway, CROSSDOCK_RETRY_SCALE="0.001") as crossdock:
@@ -98,7 +96,19 @@ def test_deliveries_of_a_target_that_is_removed_are_held_not_forgotten(
         gateway["rules"][0]["targets"].pop()  # type: ignore[index]
         refused = crossdock.put_gateway(gateway)
         assert refused.status_code == 409
-        assert "archive" in refused.json()["detail"]
-        forced = crossdock.api.put("/api/v1/gateway", json=gateway, params={"force": "true"})
-        assert forced.is_success, forced.text
-        assert "no longer configured" in str(_held(crossdock)["reason"])
+        assert "'archive' has 1 unfinished delivery" in refused.json()["detail"]
+        drained = crossdock.api.put("/api/v1/gateway", json=gateway, params={"waiting": "drain"})
+        assert drained.json()["draining"] == {"archive": 1}
+        elsewhere = {"waiting": "move:demo-folder"}
+
+        def gone() -> bool:
+            answer = crossdock.api.put("/api/v1/gateway", json=gateway, params=elsewhere)
+            return answer.is_success and not answer.json()["draining"]
+
+        until(gone, 40, "it is moved, when nobody works at it")
+        assert crossdock.api.get("/api/v1/targets/archive").status_code == 404
+        until(lambda: crossdock.deliveries(state="discarded"), what="the ledger knows")
+        (moved,) = crossdock.deliveries(state="discarded")
+        assert moved["reason"] == "moved to demo-folder"
+        until(lambda: list(folder.rglob("*.dcm")), what="the folder has it")
+        until(lambda: not list((tmp_path / "data/spool/parcels").iterdir()), what="retired")

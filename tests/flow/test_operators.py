@@ -132,3 +132,45 @@ def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_mov
         assert by_uid(list(other.rglob("*.dcm"))) == by_uid([*files, *more])
         audit = gateway.api.get("/api/v1/audit").json()["items"]
         assert [item["action"] for item in audit] == ["move", "send", "send"]
+
+
+@pytest.mark.timeout(120)
+def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
+    tmp_path: Path, folder: Path
+) -> None:
+    document = two_folders(folder, port := free_port())
+    with running(tmp_path / "data", document) as gateway:
+        run(gateway, "targets", "pause", "demo-folder", "--reason", "the share is moved")
+        until(gateway.ready, what="the pause is in force")
+        send(port, files := make_ct(tmp_path / "ct", 2))
+        until(lambda: gateway.deliveries(state="waiting"), what="it waits")
+        first = document["targets"].pop(0)
+        document["rules"][0]["targets"] = ["other"]
+        text = yaml.safe_dump(document)
+        url = f"http://{gateway.address()}"
+        refused = command("apply", "-f", "-", stdin=text, CROSSDOCK_API=url)
+        assert refused.exit_code == 1
+        assert "has 1 unfinished delivery" in refused.stderr
+        assert "removed when they are done" in run(
+            gateway, "apply", "-f", "-", "--waiting", "drain", stdin=text
+        )
+        run(gateway, "targets", "resume", "demo-folder")
+        until(lambda: len(list(folder.rglob("*.dcm"))) == 2, 40, "it is delivered")
+        url = "/api/v1/targets/demo-folder"
+        until(lambda: gateway.api.get(url).status_code == 404, 40, "it is removed")
+        assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
+
+        document["targets"].append(first | {"path": str(tmp_path / "nowhere")})
+        document["rules"][0]["targets"].append("demo-folder")
+        run(gateway, "apply", "-f", "-", stdin=yaml.safe_dump(document))
+        send(port, make_ct(tmp_path / "more", 1))
+        until(lambda: gateway.deliveries(state="waiting"), what="it waits")
+        applied = until(lambda: _applied(gateway, text), 40, "its delivery is given up")
+        assert "- target demo-folder" in applied or "no change" in applied
+        until(lambda: gateway.deliveries(state="discarded"), what="the ledger knows")
+
+
+def _applied(gateway: Running, text: str) -> str:
+    """What applying printed once nothing is left; a delivery in work is left."""
+    printed = run(gateway, "apply", "-f", "-", "--waiting", "discard", stdin=text)
+    return "" if "unfinished" in printed else printed

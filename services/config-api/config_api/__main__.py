@@ -17,6 +17,7 @@ from config_api.readiness import Neighbours
 from config_api.records import Records
 from config_api.retention import Retention
 from config_api.server import HttpServer
+from config_api.settling import Draining
 from config_api.web.app import create_app
 from config_api.web.parts import Parts
 from crossdock.bus.topology import CONFIG, LEDGER
@@ -75,6 +76,9 @@ def _run(service: Service, options: Options) -> int:
     retention = Retention(database, options.ledger_days)
     service.closing(retention.close)
     retention.start()
+    draining = Draining(configuration, records, service.bus)
+    service.closing(draining.close)
+    draining.start()
     ledger = Ledger(database, registry)
     service.closing(service.bus.consume(LEDGER, ledger.handle).close)
     service.closing(service.bus.serve(CONFIG, Publisher(configuration).respond).close)

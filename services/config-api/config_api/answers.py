@@ -142,7 +142,7 @@ class TargetStanding(BaseModel):
 
     target: str
     type: str
-    state: Literal["enabled", "paused", "disabled"]
+    state: Literal["enabled", "paused", "disabled", "draining"]
     reason: str = Field(description="Why it is paused.")
     green: bool | None = Field(description="What the last check found; null before the first.")
     since: Moment | None = Field(description="When it became green, or red.")
@@ -190,6 +190,10 @@ class ChangeAnswer(BaseModel):
     revision: int = Field(description="The revision in force now.")
     dry_run: bool
     changes: list[Change]
+    draining: dict[str, int] = Field(
+        description="Targets that were to be removed and are kept for now, and how many unfinished "
+        "deliveries each has."
+    )
 
 
 class RefusedDelivery(BaseModel):

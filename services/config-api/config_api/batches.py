@@ -38,9 +38,13 @@ Wish = Callable[[str], DeliveryRetryRequested | DeliveryDiscardRequested | Deliv
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of deliveries so far; ``next`` is the last one, None where that was all."""
+    """What became of deliveries so far; ``next`` is the last one, None where that was all.
+
+    ``gone`` are those of the refused that the spool knows as final, or not at all.
+    """
 
     done: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     next: str | None = None
 
@@ -50,6 +54,7 @@ class Outcome:
             self.done.append(identifier)
         else:
             self.refused.append((identifier, answer.detail))
+            self.gone += [identifier] if answer.gone else []
 
     def answer(self) -> BatchAnswer:
         """Return it as the API tells it."""

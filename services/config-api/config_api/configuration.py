@@ -1,8 +1,9 @@
 """The configuration in numbered revisions: what is in force, how it came to be, and changes to it."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from config_api.changes import Change, Document, changes_between, summary
 from config_api.checks import forget
 from config_api.database import Database
 from config_api.kept import with_secrets
+from config_api.leaving import Leaving, Waiting, keep_draining, without_draining
 from config_api.pauses import with_pauses
 from config_api.tables import DeliveryRow, RevisionRow
 from crossdock.bus import Bus
@@ -64,10 +66,15 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a change did, or would do: the revision now in force, and the differences."""
+    """What a change did, or would do: the revision now in force, and the differences.
+
+    ``draining`` are the targets that were to be removed and are kept for their unfinished
+    deliveries, and how many those are.
+    """
 
     revision: Revision
     changes: list[Change]
+    draining: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +84,16 @@ class Wish:
     Attributes:
         actor: who wants it, for the record.
         expected: the revision that the change was made for, None for whichever is in force.
-        force: remove targets although they have unfinished deliveries.
+        waiting: what becomes of the unfinished deliveries of targets that leave, None to refuse.
+        settled: deliveries that are ended already, whether the ledger knows it or not.
         dry_run: say what would change and change nothing.
         summary: what to write into the record; made from the changes if empty.
     """
 
     actor: str
     expected: int | None = None
-    force: bool = False
+    waiting: Waiting | None = None
+    settled: frozenset[str] = frozenset()
     dry_run: bool = False
     summary: str = ""
 
@@ -128,7 +137,7 @@ class Configuration:
         Raises:
             ConfigError: the outcome would be invalid; names the fields.
             StaleRevision: another revision than ``wish.expected`` is in force.
-            Conflict: a removed target has unfinished deliveries, or others were always faster.
+            Conflict: a target that leaves has unfinished deliveries, or others were always faster.
             DatabaseUnavailable: the database cannot be used.
         """
         for _ in range(_TRIES):
@@ -143,25 +152,42 @@ class Configuration:
             return changed
         raise Conflict("others keep changing the configuration at the same time; try again")
 
+    def preview(self, edit: Edit, wish: Wish) -> tuple[Revision, Document]:
+        """Return the revision in force and what an edit would make of it, by itself.
+
+        Raises:
+            ConfigError, StaleRevision, DatabaseUnavailable: see ``change``.
+        """
+        base = self.current()
+        _refuse_stale(base, wish)
+        wanted = with_secrets(edit(base.document), base.document)
+        return base, parse_gateway(wanted).document()
+
     def _try(self, edit: Edit, wish: Wish) -> Changed:
         with self._database.writing() as session:
             base = _newest(session)
-            if wish.expected not in (None, base.number):
-                raise StaleRevision(
-                    f"revision {base.number} is in force, the change was made for {wish.expected}"
-                )
+            _refuse_stale(base, wish)
             wanted = with_secrets(edit(base.document), base.document)
             document = parse_gateway(wanted).document()
+            draining = _still_needed(session, base.document, document, wish)
+            document = keep_draining(base.document, document, draining)
             changes = changes_between(base.document, document)
-            if not wish.force:
-                _refuse_to_strand(session, changes)
             if wish.dry_run or not changes:
-                return Changed(base, changes)
+                return Changed(base, changes, draining)
             row = _row(base.number + 1, document, wish, changes)
             session.add(row)
             forget(session, _removed_targets(changes))
             session.flush()
-            return Changed(_revision(row), changes)
+            return Changed(_revision(row), changes, draining)
+
+    def remove_drained(self, wish: Wish) -> Changed:
+        """Remove the draining targets whose last delivery is done, or settled by the wish.
+
+        Raises:
+            Conflict: others were always faster.
+            DatabaseUnavailable: the database cannot be used.
+        """
+        return self.change(without_draining, wish)
 
     def _announce(self, changed: Changed) -> None:
         """Tell the services; where the broker is away they find out by asking."""
@@ -189,20 +215,36 @@ def _row(number: int, document: Document, wish: Wish, changes: list[Change]) -> 
     )
 
 
-def _refuse_to_strand(session: Session, changes: list[Change]) -> None:
-    removed = _removed_targets(changes)
-    unfinished = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
-    query = (
-        select(DeliveryRow.target)
-        .where(DeliveryRow.target.in_(removed), DeliveryRow.state.in_(unfinished))
-        .limit(1)
-    )
-    name = session.scalar(query) if removed else None
-    if name is not None:
-        raise Conflict(
-            f"target {name!r} has unfinished deliveries: disable it instead, or remove it with "
-            "force, which puts them on hold"
+def _refuse_stale(base: Revision, wish: Wish) -> None:
+    if wish.expected not in (None, base.number):
+        raise StaleRevision(
+            f"revision {base.number} is in force, the change was made for {wish.expected}"
         )
+
+
+def _still_needed(session: Session, old: Document, new: Document, wish: Wish) -> dict[str, int]:
+    """Return the targets that must stay for their unfinished deliveries, and how many those are.
+
+    Raises:
+        Conflict: nobody said what is to become of them.
+    """
+    leaving = Leaving.between(old, new)
+    left = _unfinished(session, leaving.removed | leaving.retyped, wish.settled)
+    refusal = leaving.refusal(left, wish.waiting)
+    if refusal:
+        raise Conflict(refusal)
+    return {name: count for name, count in left.items() if name in leaving.removed}
+
+
+def _unfinished(
+    session: Session, targets: frozenset[str], settled: frozenset[str]
+) -> dict[str, int]:
+    """Count the unfinished deliveries of targets; one without any is left out."""
+    states = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
+    query = select(DeliveryRow.id, DeliveryRow.target)
+    query = query.where(DeliveryRow.target.in_(targets), DeliveryRow.state.in_(states))
+    rows = session.execute(query) if targets else ()
+    return Counter(target for identifier, target in rows if identifier not in settled)
 
 
 def _removed_targets(changes: list[Change]) -> list[str]:

@@ -91,7 +91,7 @@ class Orphanage:
             for stored, target in orphans(self._spool, self._protocols, targets, revision):
                 reason = (
                     f"target {target} is no longer configured:"
-                    " add it again and retry, or discard the delivery"
+                    " add it again and retry, or move the delivery to another, or discard it"
                 )
                 self._hold(stored, target, reason)
                 if self._stopping.is_set():

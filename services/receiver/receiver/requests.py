@@ -42,6 +42,11 @@ def refused(detail: str) -> RequestFinished:
     return RequestFinished(done=False, detail=detail)
 
 
+def gone(detail: str) -> RequestFinished:
+    """Return the answer that there is nothing unfinished to meet a request on."""
+    return RequestFinished(done=False, detail=detail, gone=True)
+
+
 class Requests:
     """Meets a person's requests on deliveries and parcels."""
 
@@ -94,18 +99,15 @@ class Requests:
             return refused(str(error))
         stored = self._spool.find(parcel)
         if stored is None:
-            return refused("its parcel is not in the spool any more: the delivery is final")
+            return gone("its parcel is not in the spool any more: the delivery is final")
         if isinstance(message, DeliveryRetryRequested) and target in stored.targets("held"):
             stored.resume(target)
             return self._schedule(stored, target)
         with Unfinished.take(stored, target) as delivery:
             if delivery is None:
-                known = target in stored.targets("pending")
-                return refused(
-                    "it is being worked at right now"
-                    if known
-                    else "there is no such unfinished delivery"
-                )
+                if target in stored.targets("pending"):
+                    return refused("it is being worked at right now")
+                return gone("there is no such unfinished delivery")
             return self._on_unfinished(delivery, message)
 
     def _on_unfinished(self, delivery: Unfinished, message: OnDelivery) -> RequestFinished:

@@ -18,19 +18,38 @@ def apply(
     file: Annotated[Path, typer.Option("-f", "--file", help="gateway.yaml, or - for stdin.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Remove targets that have unfinished deliveries.")
-    ] = False,
+    waiting: Annotated[
+        str | None,
+        typer.Option(
+            help="What becomes of unfinished deliveries of targets that are taken away: drain (the "
+            "target is removed when they are done), move:OTHER or discard."
+        ),
+    ] = None,
     api: ApiUrl = DEFAULT_API,
 ) -> None:
     """Make the gateway's configuration what a file says, and print what changed."""
     document = read_document(file)
     with Api(api) as config_api:
         try:
-            answer = config_api.call("PUT", "gateway", document.data, dry_run=dry_run, force=force)
+            answer = _put(config_api, document.data, dry_run=dry_run, waiting=waiting)
         except Refused as refused:
             _explain(document, refused)
-        _show(answer.json())
+        _show(answer)
+
+
+def _put(api: Api, document: Any, **query: Any) -> dict[str, Any]:
+    """Put the configuration; go on for as long as deliveries are moved or given up."""
+    answer: dict[str, Any] = api.call("PUT", "gateway", document, **query).json()
+    changes, left = answer["changes"], sum(answer["draining"].values())
+    ends = query["waiting"] not in (None, "drain") and not query["dry_run"]
+    while ends and left:
+        typer.echo(f"{left} deliveries are left", err=True)
+        answer = api.call("PUT", "gateway", document, **query).json()
+        before, left = left, sum(answer["draining"].values())
+        changes = changes + [each for each in answer["changes"] if each not in changes]
+        if left >= before:
+            break
+    return {**answer, "changes": changes}
 
 
 def export(api: ApiUrl = DEFAULT_API) -> None:
@@ -80,3 +99,6 @@ def _show(answer: dict[str, Any]) -> None:
         typer.echo("dry run: nothing was changed")
     else:
         typer.echo(f"revision {answer['revision']} is in force")
+    for name, count in answer["draining"].items():
+        noun = "delivery" if count == 1 else "deliveries"
+        typer.echo(f"target {name} has {count} unfinished {noun}: removed when they are done")

@@ -14,7 +14,12 @@ from crossdock.cli.client import DEFAULT_API, Api, ApiUrl, moment
 
 app = typer.Typer(no_args_is_help=True, help="See how targets stand, pause and resume them.")
 
-_STATES = {"enabled": "enabled", "paused": "[yellow]paused[/]", "disabled": "[dim]disabled[/]"}
+_STATES = {
+    "enabled": "enabled",
+    "paused": "[yellow]paused[/]",
+    "disabled": "[dim]disabled[/]",
+    "draining": "[yellow]draining[/]",
+}
 _CHECKS = {None: "", True: "[green]up[/]", False: "[red]down[/]"}
 
 Name = Annotated[str, typer.Argument(help="Name of the target.")]

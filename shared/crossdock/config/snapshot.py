@@ -176,15 +176,16 @@ def _clashing_ports(gateway: Gateway) -> Iterable[FieldProblem]:
 
 def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
     targets = {target.name for target in gateway.targets}
-    queried = {target.name for target in gateway.targets if not target.stores}
+    closed = {target.name: "is for queries only" for target in gateway.targets if not target.stores}
+    closed |= {target.name: "takes no new work" for target in gateway.targets if target.draining}
     nodes = {node.name for node in gateway.store_nodes}
     yield from _wrong_fallbacks(gateway, targets, queried)
     for index, rule in enumerate(gateway.rules):
         yield from _unknown(rule.targets, targets, f"rules[{index}].targets", "target")
         for place, name in enumerate(rule.targets):
-            if name in queried:
+            if name in closed:
                 field = f"rules[{index}].targets[{place}]"
-                yield FieldProblem(field, f"target {name!r} is for queries only")
+                yield FieldProblem(field, f"target {name!r} {closed[name]}")
         yield from _unknown(rule.store_nodes, nodes, f"rules[{index}].store_nodes", "store node")
 
 

@@ -112,7 +112,7 @@ def test_a_mistake_anywhere_in_the_whole_is_named_by_its_path(http):
 def test_what_a_rule_needs_cannot_be_deleted_or_renamed(whole, path):
     for answer in (
         whole.delete(f"/api/v1/{path}"),
-        whole.delete(f"/api/v1/{path}?force=true"),
+        whole.delete(f"/api/v1/{path}?waiting=discard"),
         whole.patch(f"/api/v1/{path}", json={"name": "other"}),
     ):
         assert answer.status_code == 409
@@ -128,17 +128,6 @@ def test_the_fallback_of_others_cannot_be_deleted(whole):
     assert "target 'archive' has target 'vault' as its fallback" in refused.json()["detail"]
     assert whole.patch("/api/v1/targets/archive", json={"fallback": None}).is_success
     assert whole.delete("/api/v1/targets/vault").is_success
-
-
-def test_a_target_with_unfinished_deliveries_is_deleted_only_by_force(gateway, whole):
-    whole.delete("/api/v1/rules/all")
-    gateway.ledger.record(routed("p1", "archive"))
-    refused = whole.delete("/api/v1/targets/archive")
-    assert refused.status_code == 409
-    assert "unfinished" in refused.json()["detail"]
-    assert whole.put("/api/v1/gateway", json={"targets": [FOLDER]}).status_code == 409
-    assert whole.patch("/api/v1/targets/archive", json={"enabled": False}).status_code == 200
-    assert whole.delete("/api/v1/targets/archive?force=true").status_code == 204
 
 
 def test_a_target_whose_deliveries_are_finished_can_be_deleted(gateway, whole):

@@ -6,12 +6,13 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
-from config_api.answers import Listing
+from config_api.answers import Done, Listing
 from config_api.changes import NOUNS, Document
-from config_api.configuration import Conflict, Revision, Wish
+from config_api.configuration import Changed, Conflict, Revision, Wish
 from config_api.kept import KEPT, is_sealed, with_secrets_of, without_secrets
+from config_api.leaving import PATTERN, Waiting
 from config_api.pauses import pause_of
 from config_api.web.body import Actor, IfMatch, JsonObject, described
 from config_api.web.parts import Parts
@@ -38,7 +39,15 @@ class Kind:
 
 
 Name = Annotated[str, Path(description="The object's name.", max_length=100)]
-Force = Annotated[bool, Query(description="Remove a target although it has unfinished deliveries.")]
+WaitingFor = Annotated[
+    str | None,
+    Query(
+        pattern=PATTERN,
+        description="What becomes of unfinished deliveries of a target that is taken away: `drain` "
+        "(it takes no new work and is removed when they are done), `move:OTHER` or `discard`. "
+        "Without it the change is refused where there are any.",
+    ),
+]
 
 
 def router(kind: Kind, parts: Parts) -> APIRouter:
@@ -106,9 +115,9 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         expected: IfMatch,
         actor: Actor,
         *,
-        force: Force = False,
+        waiting: WaitingFor = None,
     ) -> Any:
-        wish = Wish(actor, expected, force=force)
+        wish = Wish(actor, expected, Waiting.read(waiting))
         return objects.write(name, lambda old: {"name": name, **pause_of(old), **item}, wish)
 
     @routes.patch(
@@ -126,7 +135,7 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
         expected: IfMatch,
         actor: Actor,
         *,
-        force: Force = False,
+        waiting: WaitingFor = None,
     ) -> Any:
         def merged(old: Document | None) -> Document:
             if old is None:
@@ -134,17 +143,24 @@ def _writing(routes: APIRouter, kind: Kind, objects: "_Objects") -> None:
             merged_item: Document = merge(old, item)
             return merged_item
 
-        return objects.write(name, merged, Wish(actor, expected, force=force))
+        return objects.write(name, merged, Wish(actor, expected, Waiting.read(waiting)))
 
     @routes.delete(
         "/{name}",
         status_code=204,
-        responses=documented(404, 409, 412),
+        response_model=None,
+        responses=_kept(kind) | documented(404, 409, 412),
         summary=f"Delete a {kind.noun}",
         operation_id=f"delete_{kind.key}",
     )
-    def delete(name: Name, expected: IfMatch, actor: Actor, *, force: Force = False) -> None:
-        objects.delete(name, Wish(actor, expected, force=force))
+    def delete(
+        name: Name, expected: IfMatch, actor: Actor, *, waiting: WaitingFor = None
+    ) -> Response:
+        left = objects.delete(name, Wish(actor, expected, Waiting.read(waiting)))
+        if not left:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        detail = f"{left} of its deliveries are unfinished: it is drained, and removed after them"
+        return JSONResponse({"detail": detail}, HTTPStatus.ACCEPTED)
 
 
 class _Objects:
@@ -152,7 +168,7 @@ class _Objects:
 
     def __init__(self, kind: Kind, parts: Parts) -> None:
         self._kind = kind
-        self._configuration = parts.configuration
+        self._settling = parts.settling
 
     def write(
         self,
@@ -184,12 +200,12 @@ class _Objects:
             self._refuse_dangling(changed)
             return changed
 
-        changed = self._change(edit, wish, lambda items: _place(items, written))
+        changed = self._change(edit, wish, lambda items: _place(items, written)).revision
         status = HTTPStatus.CREATED if created else HTTPStatus.OK
         return shown(changed, _named(changed.gateway, self._kind, written), status)
 
-    def delete(self, name: str, wish: Wish) -> None:
-        """Remove an object that nothing needs."""
+    def delete(self, name: str, wish: Wish) -> int:
+        """Remove an object that nothing needs; return how many deliveries keep it for now."""
 
         def edit(document: Document) -> Document:
             items = list(document.get(self._kind.key, ()))
@@ -202,11 +218,11 @@ class _Objects:
             self._refuse_fallback(changed, name)
             return changed
 
-        self._change(edit, wish, lambda _items: None)
+        return self._change(edit, wish, lambda _items: None).draining.get(name, 0)
 
     def _change(
         self, edit: Callable[[Document], Document], wish: Wish, place: Callable[[Any], int | None]
-    ) -> Revision:
+    ) -> Changed:
         attempted: Document = {}
 
         def noting(document: Document) -> Document:
@@ -215,7 +231,7 @@ class _Objects:
             return attempted
 
         try:
-            return self._configuration.change(noting, wish).revision
+            return self._settling.change(noting, wish)
         except ConfigError as error:
             index = place(attempted.get(self._kind.key, ()))
             own = f"{self._kind.key}[{index}]."
@@ -295,6 +311,13 @@ def _named(gateway: Gateway, kind: Kind, name: str) -> Document:
 
 def _not_found(kind: Kind, name: str) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, f"There is no {kind.noun} {name!r}.")
+
+
+def _kept(kind: Kind) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI of the answer that a target is kept until its deliveries are done."""
+    if kind.key != "targets":
+        return {}
+    return {202: {"model": Done, "description": "Drained first"}}
 
 
 def _merge_patch(example: Document) -> dict[str, Any]:

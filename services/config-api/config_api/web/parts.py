@@ -9,6 +9,7 @@ from config_api.checks import CheckRecords
 from config_api.configuration import Configuration
 from config_api.readiness import Neighbours
 from config_api.records import Records
+from config_api.settling import Settling
 from crossdock.bus import Bus
 from crossdock.telemetry import Health
 
@@ -26,3 +27,8 @@ class Parts:
     neighbours: Neighbours
     registry: CollectorRegistry
     token: str | None = None
+
+    @property
+    def settling(self) -> Settling:
+        """What makes changes that may leave deliveries without their target."""
+        return Settling(self.configuration, self.records, self.actions, self.bus)

@@ -65,7 +65,7 @@ def target_for(parts: Parts, name: str) -> tuple[Target, int]:
     """Return a target that deliveries may go to, and the revision of the configuration.
 
     Raises:
-        ConfigError: there is none of that name, or it is only queried.
+        ConfigError: there is none of that name, it is only queried, or drained.
     """
     revision = parts.configuration.current()
     target = revision.gateway.target(name)
@@ -73,4 +73,6 @@ def target_for(parts: Parts, name: str) -> tuple[Target, int]:
         raise ConfigError([FieldProblem("target", f"there is no target {name!r}")])
     if not target.stores:
         raise ConfigError([FieldProblem("target", f"target {name!r} is for queries only")])
+    if target.draining:
+        raise ConfigError([FieldProblem("target", f"target {name!r} takes no new work")])
     return target, revision.number

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 from config_api.answers import ChangeAnswer, Listing, RevisionAnswer, RevisionSummary
 from config_api.configuration import Changed, Edit, Revision, Wish, replace_with
 from config_api.kept import without_secrets
+from config_api.leaving import Waiting
 from config_api.web.body import Actor, IfMatch, JsonObject, described
-from config_api.web.objects import Force, etag, shown
+from config_api.web.objects import WaitingFor, etag, shown
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
 from crossdock.config import Gateway
@@ -68,9 +69,9 @@ def _whole(routes: APIRouter, parts: Parts) -> None:
         response: Response,
         *,
         dry_run: DryRun = False,
-        force: Force = False,
+        waiting: WaitingFor = None,
     ) -> ChangeAnswer:
-        wish = Wish(actor, expected, force=force, dry_run=dry_run)
+        wish = Wish(actor, expected, Waiting.read(waiting), dry_run=dry_run)
         return _change(parts, replace_with(document), wish, response)
 
 
@@ -108,18 +109,29 @@ def _history(routes: APIRouter, parts: Parts) -> None:
         operation_id="restore_revision",
     )
     def restore(
-        number: Number, expected: IfMatch, actor: Actor, response: Response, *, force: Force = False
+        number: Number,
+        expected: IfMatch,
+        actor: Actor,
+        response: Response,
+        *,
+        waiting: WaitingFor = None,
     ) -> ChangeAnswer:
-        wish = Wish(actor, expected, force=force, summary=f"revision {number} restored")
+        summary = f"revision {number} restored"
+        wish = Wish(actor, expected, Waiting.read(waiting), summary=summary)
         edit = replace_with(_existing(parts, number).document)
         return _change(parts, edit, wish, response)
 
 
 def _change(parts: Parts, edit: Edit, wish: Wish, response: Response) -> ChangeAnswer:
-    changed: Changed = parts.configuration.change(edit, wish)
+    changed: Changed = parts.settling.change(edit, wish)
     response.headers["ETag"] = etag(changed.revision)
     number = changed.revision.number
-    return ChangeAnswer(revision=number, dry_run=wish.dry_run, changes=changed.changes)
+    return ChangeAnswer(
+        revision=number,
+        dry_run=wish.dry_run,
+        changes=changed.changes,
+        draining=changed.draining,
+    )
 
 
 def _existing(parts: Parts, number: int) -> Revision:

@@ -1,6 +1,7 @@
 """Targets as operators see them: how each stands, and stopping one for a while."""
 
 from http import HTTPStatus
+from typing import Literal
 
 from fastapi import APIRouter
 
@@ -90,7 +91,7 @@ def _standing(target: Target, check: StandingAnswer | None, left: Unfinished) ->
     return TargetStanding(
         target=target.name,
         type=target.type,
-        state="disabled" if not target.enabled else "paused" if target.paused else "enabled",
+        state=_state(target),
         reason=target.paused,
         green=None if check is None else check.green,
         since=None if check is None else check.since,
@@ -99,3 +100,12 @@ def _standing(target: Target, check: StandingAnswer | None, left: Unfinished) ->
         held=left.held,
         oldest_waiting=left.oldest_waiting,
     )
+
+
+def _state(target: Target) -> Literal["enabled", "paused", "disabled", "draining"]:
+    """Return the state; one that stands still is not drained, whatever it is meant to be."""
+    if not target.enabled:
+        return "disabled"
+    if target.paused:
+        return "paused"
+    return "draining" if target.draining else "enabled"

@@ -37,6 +37,11 @@ class TargetBase(Configured):
         "deliveries wait and it is checked all the same. A file that does not mention it leaves "
         "it as it is; an empty text resumes.",
     )
+    draining: bool = Field(
+        False,
+        description="A target that is drained takes no new work, so that no rule may name it, and "
+        "is removed by itself when its last delivery is done.",
+    )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="Deliveries to this target at the same time, per dispatcher."
     )
