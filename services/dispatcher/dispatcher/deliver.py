@@ -84,7 +84,8 @@ def _attempt(
 ) -> Failure | None:
     missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
-    for count, outcome in enumerate(_outcomes(adapter, claim, missing), 1):
+    outcomes = _outcomes(adapter, claim, missing, keep_order=target.keep_order)
+    for count, outcome in enumerate(outcomes, 1):
         claim.note(outcome=outcome.model_dump(mode="json"))
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
         if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
@@ -101,18 +102,22 @@ def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:
     return [each for each in routed if not claim.record.confirmed(each.instance.number)]
 
 
-def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:
-    """Yield the outcomes of the missing instances; those whose file is damaged are not sent."""
+def _outcomes(
+    adapter: Adapter, claim: Claim, missing: list[Outgoing], *, keep_order: bool
+) -> Iterator[InstanceOutcome]:
+    """Yield the outcomes of the missing instances; those whose file is damaged are not sent.
+
+    Only one that is offered alone is sure to arrive before the next.
+    """
     sound = []
-    for each in in_turn(missing, claim.record.setbacks):
+    for each in missing if keep_order else in_turn(missing, claim.record.setbacks):
         if _size(each.path) == each.instance.size:
             sound.append(each)
         else:
             yield each.outcome(Outcome.NOT_SENT, detail="its file in the spool is damaged")
-    if not sound:
-        return
     try:
-        yield from adapter.send(sound)
+        for part in ([each] for each in sound) if keep_order else filter(None, [sound]):
+            yield from adapter.send(part)
     except DeliveryError:
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason

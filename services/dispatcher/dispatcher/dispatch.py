@@ -14,6 +14,7 @@ import structlog
 
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
+from crossdock.config.targets import Target
 from crossdock.errors import BusError, SpoolError
 from crossdock.messages import DeliveryRouted, Message
 from crossdock.model import DeliveryState, delivery_id
@@ -24,6 +25,7 @@ from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
+from dispatcher.order import SeriesOrder
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide
 
 
@@ -56,6 +58,7 @@ class Dispatch:
         self._stopping = stopping
         self._fallbacks = fallbacks or Fallbacks(spool, bus, ())
         self._damaged: set[str] = set()
+        self._orders: dict[str, SeriesOrder] = {}
 
     def handle(self, adapters: Adapters, message: Message, report: Report, turn: Turn) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
@@ -107,6 +110,7 @@ class Dispatch:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
+            self._keep_order(adapters.target, stored)
             with turn() as enough:
                 self._attempt(adapters, stored, claim, report, enough)
         except Stopped:
@@ -115,6 +119,16 @@ class Dispatch:
             self._hold(stored, claim, f"its parcel in the spool is damaged: {error}")
         finally:
             claim.release()
+
+    def _keep_order(self, target: Target, stored: StoredParcel) -> None:
+        """Have a delivery wait for older ones of its series, where its target wants that."""
+        if not target.keep_order:
+            return
+        order = self._orders.setdefault(target.name, SeriesOrder(self._spool, target.name))
+        older = order.older(stored)
+        if older is not None:
+            log.debug("delivery.not_its_turn", delivery=delivery_id(stored.id, target.name))
+            raise Retry(order.patience(older, time.time()))
 
     def _claim(self, stored: StoredParcel, target: str) -> Claim | None:
         """Claim a delivery; None if it is final, in work, or its marker damaged."""
