@@ -3,7 +3,9 @@
 The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,8 +37,23 @@ class Stopped(Exception):  # noqa: N818 — reads as what happened
     """The delivery is to end for now; what was not sent yet stays as it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """How long a delivery may go on: until we are ``stopping``, or it is ``enough`` for now.
+
+    A delivery that is stopped is not even finished, because what that takes would be cut off.
+    """
+
+    stopping: threading.Event
+    enough: Callable[[], bool]
+
+    def over(self, *, last: bool) -> bool:
+        """Whether to end after an instance, which may be the last one."""
+        return self.stopping.is_set() or (not last and self.enough())
+
+
 def deliver(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
@@ -44,19 +61,19 @@ def deliver(
     next instance is sent. A kept connection that turns out to be dead is opened again, once.
 
     Raises:
-        Stopped: ``enough`` said so before the last instance; nothing failed.
+        Stopped: ``until`` then; nothing failed.
         OSError: the journal cannot be written.
     """
     name = adapters.target.name
     with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            return _over_kept(adapters, claim, routed, enough)
+            return _over_kept(adapters, claim, routed, until)
         except DeliveryError as error:
             return Failure.of(error)
 
 
 def _over_kept(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
 ) -> Failure | None:
     """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
 
@@ -65,14 +82,14 @@ def _over_kept(
     missing = _missing(claim, routed)
     with adapters.lend() as lent:
         try:
-            return _attempt(lent.adapter, adapters.target, claim, routed, enough)
+            return _attempt(lent.adapter, adapters.target, claim, routed, until)
         except DeliveryError as error:
             dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
             if not (lent.used and dead):
                 raise
         lent.adapter.close()
         log.info("connection.reopened", target=adapters.target.name)
-        return _attempt(lent.adapter, adapters.target, claim, routed, enough)
+        return _attempt(lent.adapter, adapters.target, claim, routed, until)
 
 
 def _attempt(
@@ -80,7 +97,7 @@ def _attempt(
     target: Target,
     claim: Claim,
     routed: list[Outgoing],
-    enough: Callable[[], bool],
+    until: Until,
 ) -> Failure | None:
     missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
@@ -90,7 +107,7 @@ def _attempt(
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
         if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
-        if count < len(missing) and enough():
+        if until.over(last=count == len(missing)):
             raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:

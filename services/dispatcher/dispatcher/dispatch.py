@@ -21,7 +21,7 @@ from crossdock.model import DeliveryState, delivery_id
 from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
-from dispatcher.deliver import Stopped, deliver
+from dispatcher.deliver import Stopped, Until, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
@@ -156,7 +156,7 @@ class Dispatch:
         ]
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
-        failure = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
+        failure = deliver(adapters, claim, routed, Until(self._stopping, enough))
         of_target = None if failure is not None and failure.counts else failure
         report(of_target)
         self._fallbacks.note(adapters.target.name, of_target)
