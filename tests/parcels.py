@@ -16,7 +16,7 @@ def make_spool(directory: Path) -> Spool:
     return spool
 
 
-def store_parcel(spool: Spool, paths: Sequence[Path]) -> StoredParcel:
+def store_parcel(spool: Spool, paths: Sequence[Path], *, series: str = "1.2.3.4") -> StoredParcel:
     """Put files into the spool as one closed parcel."""
     origin = Origin(
         id=new_id(),
@@ -24,7 +24,7 @@ def store_parcel(spool: Spool, paths: Sequence[Path]) -> StoredParcel:
         calling_ae_title="CT1",
         address="10.0.0.7",
         study_instance_uid="1.2.3",
-        series_instance_uid="1.2.3.4",
+        series_instance_uid=series,
         received_at=time.time(),
     )
     opened = spool.open_parcel(origin)

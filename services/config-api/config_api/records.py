@@ -107,6 +107,21 @@ class Records:
             summaries = _summaries(session, query)
             return ParcelAnswer(**_parcel(row).model_dump(), deliveries=summaries)
 
+    def older_waiting(self, delivery: DeliverySummary) -> str | None:
+        """Return the oldest waiting delivery before this one of its series and target, if any."""
+        query = (
+            select(DeliveryRow.id)
+            .join(ParcelRow, ParcelRow.id == DeliveryRow.parcel)
+            .where(
+                DeliveryRow.target == delivery.target,
+                DeliveryRow.state == DeliveryState.WAITING.value,
+                DeliveryRow.id < delivery.id,
+                ParcelRow.series_instance_uid == delivery.series_instance_uid,
+            )
+        )
+        with self._database.reading() as session:
+            return session.scalar(query.order_by(DeliveryRow.id).limit(1))
+
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are, by target and state."""
         query = select(DeliveryRow.target, DeliveryRow.state, func.count())

@@ -1,4 +1,8 @@
-"""Says why a delivery waits that nothing is wrong with: its target's time window is closed."""
+"""Says why a delivery waits that nothing is wrong with.
+
+Its target's time window is closed, or the target keeps the order of a series and an older
+delivery is not done yet.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -6,6 +10,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from config_api.answers import DeliverySummary
+from config_api.records import Records
 from crossdock.config import Gateway, Target
 from crossdock.model import DeliveryState, Priority
 
@@ -13,24 +18,35 @@ from crossdock.model import DeliveryState, Priority
 Delivery = TypeVar("Delivery", bound=DeliverySummary)
 
 
-def explained(found: Iterable[Delivery], gateway: Gateway, now: float) -> list[Delivery]:
-    """Return deliveries with the reason and the next try of those that wait for a time window."""
-    closed = {
-        target.name: target
-        for target in gateway.targets
-        if target.windows and not target.is_open(now)
-    }
+def explained(
+    found: Iterable[Delivery], gateway: Gateway, records: Records, now: float
+) -> list[Delivery]:
+    """Return deliveries, those that wait with the reason and the next try.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be used.
+    """
+    targets = {each.name: each for each in gateway.targets if each.windows or each.keep_order}
     return [
-        _waits_for(closed[each.target], each, now)
-        if each.target in closed and _waits(each, closed[each.target])
+        _explained(each, targets[each.target], records, now)
+        if each.state is DeliveryState.WAITING and each.target in targets
         else each
         for each in found
     ]
 
 
-def _waits(delivery: DeliverySummary, target: Target) -> bool:
+def _explained(delivery: Delivery, target: Target, records: Records, now: float) -> Delivery:
+    words, next_try = "", delivery.next_try
     any_time = delivery.priority is Priority.URGENT and target.urgent_any_time
-    return delivery.state is DeliveryState.WAITING and not any_time
+    older = records.older_waiting(delivery) if target.keep_order else None
+    if not any_time and not target.is_open(now):
+        words, next_try = window_words(target, now), _opening(target, delivery, now)
+    elif older is not None:
+        words = f"{older} is an older delivery of its series"
+    if not words:
+        return delivery
+    last = f"; the last attempt: {delivery.reason}" if delivery.reason else ""
+    return delivery.model_copy(update={"reason": f"waits: {words}{last}", "next_try": next_try})
 
 
 def window_words(target: Target, now: float) -> str:
@@ -44,15 +60,8 @@ def window_words(target: Target, now: float) -> str:
     return f"its time window opens {local:%a %Y-%m-%d %H:%M} ({target.time_zone})"
 
 
-def _waits_for(target: Target, delivery: Delivery, now: float) -> Delivery:
+def _opening(target: Target, delivery: DeliverySummary, now: float) -> datetime | None:
+    """Return when a delivery is tried that waits for a window: as planned, or once that opens."""
     opens = target.next_change(now)
     times = [datetime.fromtimestamp(opens, UTC)] if opens is not None else []
-    if delivery.next_try is not None:
-        times.append(delivery.next_try)
-    last = f"; the last attempt: {delivery.reason}" if delivery.reason else ""
-    return delivery.model_copy(
-        update={
-            "reason": f"waits: {window_words(target, now)}{last}",
-            "next_try": max(times, default=None),
-        }
-    )
+    return max([*times, *filter(None, [delivery.next_try])], default=None)

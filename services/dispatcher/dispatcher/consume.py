@@ -201,7 +201,7 @@ class Consumers:
 
     def _wanted(self, target: Target, closed: Collection[str]) -> frozenset[Priority]:
         """Return the priorities whose queues are to be consumed, unless the target is paused."""
-        used = self._priorities.get(target.name, frozenset())
+        used = self._priorities.get(target.name, frozenset({Priority.NORMAL}))
         if target.name not in closed:
             return used
         return used & {Priority.URGENT} if target.urgent_any_time else frozenset()
@@ -238,14 +238,18 @@ class Consumers:
         log.info("target.consumed", target=target.name, concurrency=target.concurrency)
         consumed = _Consumed(Adapters(target), priorities, Gate(target.concurrency))
         # Of several queues one more message each is at hand, or none would wait when a turn ends.
-        ahead = len(priorities) > 1
-        for priority in priorities:
-            subscription = self._bus.consume(
-                deliveries(target.name, priority),
-                self._handler(consumed, priority),
-                prefetch=target.concurrency + ahead,
-            )
-            consumed.subscriptions.append(subscription)
+        prefetch = target.concurrency + (len(priorities) > 1)
+        try:
+            for priority in priorities:
+                queue, handler = (
+                    deliveries(target.name, priority),
+                    self._handler(consumed, priority),
+                )
+                subscription = self._bus.consume(queue, handler, prefetch=prefetch)
+                consumed.subscriptions.append(subscription)
+        except BusError:
+            consumed.close()
+            raise
         return consumed
 
     def _handler(self, consumed: _Consumed, priority: Priority) -> Callable[[Message], None]:

@@ -3,7 +3,9 @@
 The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,8 +38,23 @@ class Stopped(Exception):  # noqa: N818 — reads as what happened
     """The delivery is to end for now; what was not sent yet stays as it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """How long a delivery may go on: until we are ``stopping``, or it is ``enough`` for now.
+
+    A delivery that is stopped is not even finished, because what that takes would be cut off.
+    """
+
+    stopping: threading.Event
+    enough: Callable[[], bool]
+
+    def over(self, *, last: bool) -> bool:
+        """Whether to end after an instance, which may be the last one."""
+        return self.stopping.is_set() or (not last and self.enough())
+
+
 def deliver(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
@@ -45,19 +62,19 @@ def deliver(
     next instance is sent. A kept connection that turns out to be dead is opened again, once.
 
     Raises:
-        Stopped: ``enough`` said so before the last instance; nothing failed.
+        Stopped: ``until`` then; nothing failed.
         OSError: the journal cannot be written.
     """
     name = adapters.target.name
     with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            return _over_kept(adapters, claim, routed, enough)
+            return _over_kept(adapters, claim, routed, until)
         except DeliveryError as error:
             return Failure.of(error)
 
 
 def _over_kept(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], enough: Callable[[], bool]
+    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
 ) -> Failure | None:
     """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
 
@@ -66,14 +83,14 @@ def _over_kept(
     missing = _missing(claim, routed)
     with adapters.lend() as lent:
         try:
-            return _attempt(lent.adapter, adapters.target, claim, routed, enough)
+            return _attempt(lent.adapter, adapters.target, claim, routed, until)
         except DeliveryError as error:
             dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
             if not (lent.used and dead):
                 raise
         lent.adapter.close()
         log.info("connection.reopened", target=adapters.target.name)
-        return _attempt(lent.adapter, adapters.target, claim, routed, enough)
+        return _attempt(lent.adapter, adapters.target, claim, routed, until)
 
 
 def _attempt(
@@ -81,18 +98,19 @@ def _attempt(
     target: Target,
     claim: Claim,
     routed: list[Outgoing],
-    enough: Callable[[], bool],
+    until: Until,
 ) -> Failure | None:
     missing = _missing(claim, routed)
     sizes = {each.instance.number: each.instance.size for each in missing}
-    for count, outcome in enumerate(_outcomes(adapter, claim, missing), 1):
+    outcomes = _outcomes(adapter, claim, missing, keep_order=target.keep_order)
+    for count, outcome in enumerate(outcomes, 1):
         reached("dispatcher.response_received")
         claim.note(outcome=outcome.model_dump(mode="json"))
         reached("dispatcher.outcome_noted")
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
         if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
-        if count < len(missing) and enough():
+        if until.over(last=count == len(missing)):
             raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:
@@ -104,18 +122,22 @@ def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:
     return [each for each in routed if not claim.record.confirmed(each.instance.number)]
 
 
-def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:
-    """Yield the outcomes of the missing instances; those whose file is damaged are not sent."""
+def _outcomes(
+    adapter: Adapter, claim: Claim, missing: list[Outgoing], *, keep_order: bool
+) -> Iterator[InstanceOutcome]:
+    """Yield the outcomes of the missing instances; those whose file is damaged are not sent.
+
+    Only one that is offered alone is sure to arrive before the next.
+    """
     sound = []
-    for each in in_turn(missing, claim.record.setbacks):
+    for each in missing if keep_order else in_turn(missing, claim.record.setbacks):
         if _size(each.path) == each.instance.size:
             sound.append(each)
         else:
             yield each.outcome(Outcome.NOT_SENT, detail="its file in the spool is damaged")
-    if not sound:
-        return
     try:
-        yield from adapter.send(sound)
+        for part in ([each] for each in sound) if keep_order else filter(None, [sound]):
+            yield from adapter.send(part)
     except DeliveryError:
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason

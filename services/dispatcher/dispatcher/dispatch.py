@@ -15,6 +15,7 @@ import structlog
 
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
+from crossdock.config.targets import Target
 from crossdock.errors import BusError, SpoolError
 from crossdock.faults import reached
 from crossdock.messages import DeliveryRouted, Message
@@ -23,10 +24,11 @@ from crossdock.protocols import Outgoing
 from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
 from dispatcher.commitment import Waits, is_final_when_stored, settings_of, settle
-from dispatcher.deliver import Stopped, deliver
+from dispatcher.deliver import Stopped, Until, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
+from dispatcher.order import SeriesOrder
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
 
 
@@ -64,6 +66,7 @@ class Dispatch:
         self._stopping = stopping
         self._fallbacks = fallbacks or Fallbacks(spool, bus, ())
         self._damaged: set[str] = set()
+        self._orders: dict[str, SeriesOrder] = {}
 
     def handle(self, adapters: Adapters, message: Message, report: Report, turn: Turn) -> None:
         """Make an attempt at the delivery that a message asks for, if there is one to make.
@@ -120,6 +123,7 @@ class Dispatch:
             early = claim.record.next_try - time.time()
             if early > 0:
                 raise Retry(early)
+            self._keep_order(adapters.target, stored)
             with turn() as enough:
                 self._attempt(adapters, stored, claim, report, enough)
         except Stopped:
@@ -128,6 +132,16 @@ class Dispatch:
             self._hold(stored, claim, f"its parcel in the spool is damaged: {error}")
         finally:
             claim.release()
+
+    def _keep_order(self, target: Target, stored: StoredParcel) -> None:
+        """Have a delivery wait for older ones of its series, where its target wants that."""
+        if not target.keep_order:
+            return
+        order = self._orders.setdefault(target.name, SeriesOrder(self._spool, target.name))
+        older = order.older(stored)
+        if older is not None:
+            log.debug("delivery.not_its_turn", delivery=delivery_id(stored.id, target.name))
+            raise Retry(order.patience(older, time.time()))
 
     def _claim(self, stored: StoredParcel, target: str) -> Claim | None:
         """Claim a delivery; None if it is final, in work, or its marker damaged."""
@@ -157,7 +171,7 @@ class Dispatch:
             claim.note(**{"try": started})
             reached("dispatcher.try_noted")
         ended: Waits | Failure | None
-        ended = deliver(adapters, claim, routed, lambda: self._stopping.is_set() or enough())
+        ended = deliver(adapters, claim, routed, Until(self._stopping, enough))
         if ended is None and settings_of(adapters.target) is not None:
             ended = self._settle(adapters, stored, claim, routed, started)
         failure = ended if isinstance(ended, Failure) else None

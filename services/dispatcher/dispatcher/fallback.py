@@ -49,6 +49,7 @@ class Fallbacks:
         self._clock = clock
         self._gateway, self._revision = Gateway(), 0
         self._failing: dict[str, float] = {}
+        self._seen: dict[str, set[str]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fallbacks", daemon=True)
@@ -120,11 +121,13 @@ class Fallbacks:
 
     def look(self) -> None:
         """Give away what waits for targets that have been failing for too long."""
-        for name in self._overdue():
+        self._seen = {name: self._seen.get(name, set()) for name in self._overdue()}
+        for name, seen in self._seen.items():
             for stored in self._spool.stored():
                 if self._stopping.is_set():
                     return
-                self._divert_waiting(stored, name)
+                if stored.id not in seen and self._divert_waiting(stored, name):
+                    seen.add(stored.id)
 
     def _fallback_of(self, routed: Routed) -> str:
         """Return the name of a delivery's fallback target, empty for none."""
@@ -142,7 +145,7 @@ class Fallbacks:
             return f"its fallback target {routed.target} has a delivery of this parcel already"
         publish(self._bus, stored.delivery_routed(found))
         count = len(routed.instances or ())
-        return f"its fallback target {routed.target} gets the {count} instances that are missing"
+        return f"its fallback target {routed.target} gets what is missing, {count} in number"
 
     def _overdue(self) -> list[str]:
         now = self._clock()
@@ -156,13 +159,14 @@ class Fallbacks:
             and now - failing[target.name] >= target.fallback_after
         ]
 
-    def _divert_waiting(self, stored: StoredParcel, target: str) -> None:
+    def _divert_waiting(self, stored: StoredParcel, target: str) -> bool:
+        """Give a delivery to its fallback if nobody works at it; return whether that is over."""
         try:
             claim = stored.claim(target)
         except SpoolError:  # damaged, and said so by whoever tries it
-            return
+            return True
         if claim is None:
-            return
+            return False
         try:
             ours = claim.record.routed.protocol in self._protocols
             if ours and not claim.record.fallback:
@@ -171,6 +175,7 @@ class Fallbacks:
             log.error("delivery.not_diverted", parcel=stored.id, reason=str(error))
         finally:
             claim.release()
+        return True
 
     def _run(self) -> None:
         wait = _INTERVAL_SECONDS

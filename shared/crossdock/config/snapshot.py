@@ -179,7 +179,7 @@ def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
     closed = {target.name: "is for queries only" for target in gateway.targets if not target.stores}
     closed |= {target.name: "takes no new work" for target in gateway.targets if target.draining}
     nodes = {node.name for node in gateway.store_nodes}
-    yield from _wrong_fallbacks(gateway, targets, queried)
+    yield from _wrong_fallbacks(gateway, targets, closed)
     for index, rule in enumerate(gateway.rules):
         yield from _unknown(rule.targets, targets, f"rules[{index}].targets", "target")
         for place, name in enumerate(rule.targets):
@@ -190,7 +190,7 @@ def _missing_names(gateway: Gateway) -> Iterable[FieldProblem]:
 
 
 def _wrong_fallbacks(
-    gateway: Gateway, targets: set[str], queried: set[str]
+    gateway: Gateway, targets: set[str], closed: Mapping[str, str]
 ) -> Iterable[FieldProblem]:
     """Name the fallbacks that cannot be used, or lead back to where they came from."""
     named = [(f"targets[{n}].fallback", each.fallback) for n, each in enumerate(gateway.targets)]
@@ -198,8 +198,8 @@ def _wrong_fallbacks(
     for field, name in named:
         if name is not None and name not in targets:
             yield FieldProblem(field, f"there is no target {name!r}")
-        elif name in queried:
-            yield FieldProblem(field, f"target {name!r} is for queries only")
+        elif name in closed:
+            yield FieldProblem(field, f"target {name!r} {closed[name]}")
     yield from _fallbacks_to_themselves(gateway)
 
 

@@ -2,7 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from crossdock.messages import DeliveryAttempted, DeliveryFinished, DeliveryRouted, ParcelHeld
+from crossdock.messages import (
+    DeliveryAttempted,
+    DeliveryFinished,
+    DeliveryRouted,
+    ParcelHeld,
+    ParcelReceived,
+)
 from crossdock.model import DeliveryState
 
 
@@ -113,3 +119,20 @@ def test_an_urgent_delivery_waits_for_the_window_unless_its_target_takes_it_any_
     assert found["reason"].startswith("waits:")
     configure(gateway, urgent_any_time=True)
     assert listed(gateway)["aa1"]["reason"] == ""
+
+
+def test_a_delivery_that_keeps_the_order_says_which_older_one_it_waits_for(gateway):
+    configure(gateway, windows=[], keep_order=True)
+    for number, series in enumerate(("1.2", "1.2", "1.3", "1.2"), 1):
+        parcel = f"aa{number}"
+        facts = {"study_instance_uid": "1", "series_instance_uid": series, "instances": 3}
+        origin = {"store_node": "main", "calling_ae_title": "CT1", "address": "10.0.0.1"}
+        times = {"received_at": 1.0, "closed_at": 2.0, "bytes": 1}
+        gateway.ledger.record(ParcelReceived(parcel=parcel, **facts, **origin, **times))
+        routed(gateway, parcel)
+    failed(gateway, "aa4", OPENS)
+    found = listed(gateway)
+    words = "waits: aa1-night is an older delivery of its series"
+    assert [found[f"aa{number}"]["reason"] for number in (1, 2, 3)] == ["", words, ""]
+    assert found["aa4"]["reason"] == f"{words}; the last attempt: connection refused"
+    assert moment(found["aa4"]["next_try"]) == OPENS

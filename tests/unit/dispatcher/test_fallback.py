@@ -98,7 +98,7 @@ def test_what_is_held_goes_to_the_fallback_without_what_the_target_has(
     place.hold(stored, message)
     (end,) = place.ends(1)
     assert (end.state, end.missing) == (DeliveryState.HELD, 1)
-    assert end.reason.endswith("; its fallback target vault gets the 1 instances that are missing")
+    assert end.reason.endswith("; its fallback target vault gets what is missing, 1 in number")
     (given,) = place.taken(deliveries("vault", Priority.URGENT))
     assert isinstance(given, DeliveryRouted)
     assert (given.instances, given.revision, given.instead_of) == (1, 7, "archive")

@@ -103,3 +103,13 @@ def test_of_the_rules_that_want_something_for_a_target_the_most_urgent_says_how_
     }
     calm = rules.route("n1", [(1, {"Modality": "MR", "StudyDescription": "KNEE"})]).wanted
     assert {each.priority for each in calm.values()} == {"off-peak"}
+
+
+def test_the_fallback_of_the_first_rule_with_one_counts() -> None:
+    rules = _rules(
+        {"targets": ["a"]},
+        {"targets": ["a"], "fallback": "b", "when": 'Modality == "CT"'},
+        {"targets": ["a"], "fallback": "c"},
+    )
+    assert rules.route("n1", [(1, {"Modality": "CT"})]).wanted["a"].fallback == "b"
+    assert rules.route("n1", [(1, {"Modality": "MR"})]).wanted["a"].fallback == "c"

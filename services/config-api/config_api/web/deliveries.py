@@ -58,7 +58,7 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
             page, state=state, target=target, study=study, parcel=parcel
         )
         gateway = parts.configuration.current().gateway
-        return listing(explained(found, gateway, time.time()), page.limit)
+        return listing(explained(found, gateway, parts.records, time.time()), page.limit)
 
     @routes.get(
         "/{identifier}",
@@ -70,7 +70,8 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
         found = parts.records.delivery(identifier)
         if found is None:
             raise _not_found(identifier)
-        return explained([found], parts.configuration.current().gateway, time.time())[0]
+        gateway = parts.configuration.current().gateway
+        return explained([found], gateway, parts.records, time.time())[0]
 
 
 def _requests(routes: APIRouter, parts: Parts) -> None:

@@ -73,7 +73,9 @@ def _from_database(parts: Parts) -> dict[str, Any]:
         "revision": revision.number,
         "gateway": revision.gateway,
         "counts": _by_state(parts.records.counts()),
-        "deliveries": explained(parts.records.deliveries(_PAGE), revision.gateway, now),
+        "deliveries": explained(
+            parts.records.deliveries(_PAGE), revision.gateway, parts.records, now
+        ),
         "held": parts.records.parcels(_PAGE, state=ParcelState.HELD.value),
         "windows": {each.name: window_words(each, now) for each in revision.gateway.targets},
         "checks": {each.target: each for each in parts.checks.standings()},

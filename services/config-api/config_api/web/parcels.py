@@ -66,7 +66,7 @@ def _reading(routes: APIRouter, parts: Parts) -> None:
         if found is None:
             raise _not_found(identifier)
         gateway = parts.configuration.current().gateway
-        deliveries = explained(found.deliveries, gateway, time.time())
+        deliveries = explained(found.deliveries, gateway, parts.records, time.time())
         return found.model_copy(update={"deliveries": deliveries})
 
 

@@ -69,6 +69,11 @@ class TargetBase(Configured):
         description="Seconds after which the fallback also gets what waits while this target "
         "fails; it goes on waiting all the same. Left out, only what is held.",
     )
+    keep_order: bool = Field(
+        False,
+        description="Send the instances of a series in the order in which they came, over all "
+        "parcels, and one at a time.",
+    )
     check_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         300.0, description="Seconds between the checks by the clock; 0 for none."
     )
