@@ -35,12 +35,18 @@ class Dispatch:
     """Deals with deliveries, for any target and from any thread."""
 
     def __init__(
-        self, spool: Spool, bus: Bus, policy: RetryPolicy, stopping: threading.Event
+        self,
+        spool: Spool,
+        bus: Bus,
+        policy: RetryPolicy,
+        stopping: threading.Event,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._spool = spool
         self._bus = bus
         self._policy = policy
         self._stopping = stopping
+        self._clock = clock
         self._damaged: set[str] = set()
 
     def handle(self, adapters: Adapters, message: Message, report: Report) -> None:
@@ -87,7 +93,7 @@ class Dispatch:
         if claim is None:
             return
         try:
-            early = claim.record.next_try - time.time()
+            early = claim.record.next_try - self._clock()
             if early > 0:
                 raise Retry(early)
             self._attempt(adapters, stored, claim, report)
@@ -112,7 +118,7 @@ class Dispatch:
     def _attempt(
         self, adapters: Adapters, stored: StoredParcel, claim: Claim, report: Report
     ) -> None:
-        started = time.time()
+        started = self._clock()
         routed = [
             Outgoing(instance, stored.file(instance))
             for instance in routed_instances(stored.parcel, claim.record)
@@ -129,7 +135,7 @@ class Dispatch:
             self._failed(stored, claim, failure, started)
 
     def _conclude(self, stored: StoredParcel, claim: Claim, started: float) -> None:
-        now = time.time()
+        now = self._clock()
         parcel, record = stored.parcel, claim.record
         publish(self._bus, attempted(parcel, record, started, now))
         publish(self._bus, finished(parcel, record, DeliveryState.DELIVERED, now))
@@ -145,7 +151,7 @@ class Dispatch:
         )
 
     def _failed(self, stored: StoredParcel, claim: Claim, failure: Failure, started: float) -> None:
-        now = time.time()
+        now = self._clock()
         chance = random.random()  # noqa: S311 — it spreads retries, it protects nothing
         match decide(claim.record, failure, self._policy, now, chance):
             case RetryAt(when, counts):
@@ -159,7 +165,7 @@ class Dispatch:
                     attempt=claim.record.tries,
                     seconds=round(when - now, 1),
                 )
-                raise Retry(max(0.0, when - time.time()))
+                raise Retry(max(0.0, when - self._clock()))
             case Hold(reason):
                 self._publish_attempt(stored, claim, failure, started, None)
                 self._note(claim, failure, 0.0, counts=True)
@@ -187,7 +193,7 @@ class Dispatch:
             stored.parcel,
             claim.record,
             started,
-            time.time(),
+            self._clock(),
             failure=failure,
             next_try=next_try,
         )
@@ -195,7 +201,7 @@ class Dispatch:
 
     def _hold(self, stored: StoredParcel, claim: Claim, reason: str) -> None:
         """Tell that a claimed delivery is held, and hold it; its parcel may be unreadable."""
-        target, now = claim.record.routed.target, time.time()
+        target, now = claim.record.routed.target, self._clock()
         try:
             fact = finished(stored.parcel, claim.record, DeliveryState.HELD, now, reason)
         except SpoolError:
@@ -219,5 +225,5 @@ class Dispatch:
             return
         log.error("spool.damaged", delivery=delivery, reason=str(error))
         reason = f"its marker in the spool is damaged: {error}"
-        publish(self._bus, held_unread(parcel, target, time.time(), reason))
+        publish(self._bus, held_unread(parcel, target, self._clock(), reason))
         self._damaged.add(delivery)

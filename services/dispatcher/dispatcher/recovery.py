@@ -28,12 +28,18 @@ class Recovery:
     """
 
     def __init__(
-        self, spool: Spool, bus: Bus, protocols: Collection[str], resume: Callable[[str], None]
+        self,
+        spool: Spool,
+        bus: Bus,
+        protocols: Collection[str],
+        resume: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._spool = spool
         self._bus = bus
         self._protocols = protocols
         self._resume = resume
+        self._clock = clock
         self._well: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
 
@@ -72,7 +78,7 @@ class Recovery:
             return False
         try:
             record = claim.record
-            waits = record.setbacks > 0 and record.next_try > time.time()
+            waits = record.setbacks > 0 and record.next_try > self._clock()
             if not waits or record.routed.protocol not in self._protocols:
                 return False
             message = stored.delivery_routed(record.routed)

@@ -37,12 +37,12 @@ class Reconciler:
         self._spool = spool
         self._bus = bus
 
-    def run(self, grace: float = _GRACE_SECONDS) -> None:
+    def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
 
         A part that fails is logged and tried again next time; the others go on.
         """
-        now = time.time()
+        now = time.time() if now is None else now
         self._recover_open()
         received, due = self._unheard(now - grace, now)
         self._announce(received)
