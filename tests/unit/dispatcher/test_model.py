@@ -144,16 +144,22 @@ class Deliveries(RuleBasedStateMachine):
         if name not in self.breaker.paused(self.now):
             self._work(name, plan, sends)
 
-    @rule(name=names, plans=st.lists(st.one_of(refusals, plans), min_size=1, max_size=8))
-    def attempts_when_their_time_has_come(self, name: str, plans: list[Plan]) -> None:
-        for plan in plans:
+    @rule(
+        name=names,
+        plans=st.lists(st.one_of(refusals, plans), min_size=1, max_size=8),
+        last=st.lists(mishaps, max_size=3),
+    )
+    def attempts_when_their_time_has_come(
+        self, name: str, plans: list[Plan], last: list[BaseException | None]
+    ) -> None:
+        for number, plan in enumerate(plans, 1):
             self._tick(max(0.0, self._next(name) - self.now))
             self.reconcile()
-            self.attempt(name, plan, [])
+            self.attempt(name, plan, last if number == len(plans) else [])
 
     @rule(name=names, failure=failures, times=st.integers(1, 12))
     def target_is_in_trouble(self, name: str, failure: DeliveryError, times: int) -> None:
-        self.attempts_when_their_time_has_come(name, [Plan(end=failure)] * times)
+        self.attempts_when_their_time_has_come(name, [Plan(end=failure)] * times, [])
 
     @rule(name=names, torn=st.sampled_from([b'\n{"outco', b"\n", b"\n\0\0\0"]))
     def a_line_is_cut_off(self, name: str, torn: bytes) -> None:
@@ -274,7 +280,7 @@ class Deliveries(RuleBasedStateMachine):
         message = self.bus.take(deliveries(target))
         if not isinstance(message, DeliveryRouted):
             return
-        before = self._record(message.delivery)
+        before, asked = self._record(message.delivery), self.peer.asked
         self.stopping.clear()
         self.peer.plan, self.peer.raised, self.bus.mishaps = plan, None, sends
         dispatch = Dispatch(self.spool, self.bus, POLICY, self.stopping, lambda: self.now)
@@ -286,6 +292,8 @@ class Deliveries(RuleBasedStateMachine):
             except Killed:
                 self.bus.give_back(deliveries(target), message)
         self.bus.mishaps = []
+        if before is not None and before.next_try > self.now:
+            assert self.peer.asked == asked, "its time has not come"
         self._judge(message.delivery, before)
 
     def _next(self, target: str) -> float:
