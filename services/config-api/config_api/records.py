@@ -12,9 +12,11 @@ from config_api.answers import (
     DeliverySummary,
     ParcelAnswer,
     ParcelSummary,
+    WaitingAnswer,
 )
 from config_api.database import Database
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
+from config_api.waiting import waiting_for
 from crossdock.model import DeliveryState, InstanceOutcome, ParcelState
 
 
@@ -93,6 +95,11 @@ class Records:
             query = _deliveries(parcel=identifier).order_by(DeliveryRow.id)
             summaries = _summaries(session, query)
             return ParcelAnswer(**_parcel(row).model_dump(), deliveries=summaries)
+
+    def waiting(self, target: str) -> WaitingAnswer:
+        """Return what waits for a target, why, and when it is tried again."""
+        with self._database.reading() as session:
+            return waiting_for(session, target)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are, by target and state."""

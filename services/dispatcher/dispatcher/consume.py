@@ -6,7 +6,7 @@ threads of their own, so that a target that is slow or dead delays no other.
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from crossdock.errors import BusError
 from crossdock.messages import Message
 from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
-from dispatcher.metrics import PAUSED
+from dispatcher.metrics import PAUSED, PAUSED_UNTIL
 from dispatcher.retry import Failure, RetryPolicy
 
 
@@ -102,7 +102,11 @@ class Consumers:
             seconds = self._breaker.report(name, failure, time.monotonic())
         if failure is not None and seconds is not None:
             log.warning(
-                "target.paused", target=name, kind=failure.kind.value, seconds=round(seconds, 1)
+                "target.paused",
+                target=name,
+                kind=failure.kind.value,
+                seconds=round(seconds, 1),
+                advice=failure.error_class.advice,
             )
             self._wake.set()
 
@@ -132,19 +136,22 @@ class Consumers:
                 del self._consumed[name]
                 consumed.close()
                 log.info("target.unconsumed", target=name)
-        self._show(targets, pauses)
+        self._show(targets, pauses, now)
         for name, target in targets.items():
             if name not in self._consumed and name not in pauses:
                 self._consumed[name] = self._consume(target)
         return min((pause.until - now for pause in pauses.values()), default=None)
 
-    def _show(self, targets: Collection[str], pauses: Collection[str]) -> None:
-        """Set the metric of each target, and drop those of targets that are gone."""
+    def _show(self, targets: Collection[str], pauses: Mapping[str, Pause], now: float) -> None:
+        """Set the metrics of each target, and drop those of targets that are gone."""
         for name in self._shown.difference(targets):
             PAUSED.remove(name)
+            PAUSED_UNTIL.remove(name)
         self._shown = set(targets)
         for name in targets:
             PAUSED.labels(name).set(name in pauses)
+            until = time.time() + pauses[name].until - now if name in pauses else 0.0
+            PAUSED_UNTIL.labels(name).set(until)
 
     def _paused(self, now: float) -> dict[str, Pause]:
         with self._lock:

@@ -26,3 +26,8 @@ SECONDS = Histogram(
 )
 IN_WORK = Gauge("crossdock_deliveries_in_work", "Deliveries being sent now.", ["target"])
 PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left alone.", ["target"])
+PAUSED_UNTIL = Gauge(
+    "crossdock_target_paused_until_seconds",
+    "Unix time at which a target that failed is tried again; 0 while it is not left alone.",
+    ["target"],
+)

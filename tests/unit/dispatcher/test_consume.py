@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contract.remotes import dicom_target, speaking
 from crossdock.bus.topology import deliveries
@@ -157,5 +158,24 @@ def test_a_target_whose_settings_are_mended_is_asked_at_once(place: Place) -> No
         send(place, 1, "research")
         consumers.configure(gateway(place.target()))
         assert place.ends(1)[0].state is DeliveryState.DELIVERED
+    finally:
+        consumers.close(5.0)
+
+
+def test_until_when_a_target_is_left_alone_is_told(place: Place) -> None:
+    def told() -> float:
+        name = "crossdock_target_paused_until_seconds"
+        return REGISTRY.get_sample_value(name, {"target": "research"}) or 0.0
+
+    dispatch = Dispatch(place.spool, place.bus, RetryPolicy(), place.stopping)
+    consumers = Consumers(place.bus, dispatch.handle, ["folder"], RetryPolicy())
+    consumers.start()
+    try:
+        consumers.configure(gateway(place.target(path=str(place.directory / "wrong"))))
+        before = time.time()
+        send(place, 1, "research")
+        assert before < until(told) <= time.time() + 60
+        consumers.configure(gateway(place.target()))
+        until(lambda: not told())
     finally:
         consumers.close(5.0)

@@ -16,6 +16,7 @@ from config_api.web import (
     parcels,
     problems,
     revisions,
+    waiting,
 )
 from config_api.web.guard import Guard
 from config_api.web.objects import Kind
@@ -88,7 +89,7 @@ def _api(parts: Parts) -> APIRouter:
     routes = APIRouter()
     for kind in KINDS:
         routes.include_router(objects.router(kind, parts))
-    for noun in (checks, deliveries, parcels, revisions):
+    for noun in (checks, deliveries, parcels, revisions, waiting):
         routes.include_router(noun.router(parts))
     return routes
 
