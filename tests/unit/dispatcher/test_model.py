@@ -27,7 +27,7 @@ from crossdock.messages import (
     DeliveryRouted,
     TargetChanged,
 )
-from crossdock.model import Outcome, delivery_id
+from crossdock.model import DeliveryState, Outcome, delivery_id
 from crossdock.protocols import ADAPTERS
 from crossdock.spool import DeliveryRecord, StoredParcel
 from dispatcher.adapters import Adapters
@@ -177,6 +177,14 @@ class Deliveries(RuleBasedStateMachine):
         for claim in claims:
             if claim is not None:
                 claim.release()
+
+    @rule(name=names)
+    def dispatcher_dies_before_it_retires(self, name: str) -> None:
+        for stored in self.spool.stored():
+            claim = stored.claim(name)
+            if claim is not None:
+                stored.conclude(claim, DeliveryState.DELIVERED)
+                return
 
     @rule(name=names)
     def messages_come_twice(self, name: str) -> None:
@@ -370,5 +378,5 @@ class Deliveries(RuleBasedStateMachine):
         return not stored.routed or bool(stored.targets("pending"))
 
 
-Deliveries.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+Deliveries.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestDeliveries = Deliveries.TestCase
