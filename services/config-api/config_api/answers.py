@@ -152,6 +152,21 @@ class TargetStanding(BaseModel):
     oldest_waiting: Moment | None = Field(description="Since when its oldest delivery waits.")
 
 
+class WaitingAnswer(BaseModel):
+    """What waits for a target, and why. ``kind`` and ``reason`` are empty where nothing failed."""
+
+    target: str
+    waiting: int = Field(description="Deliveries that wait or are being sent.")
+    held: int = Field(description="Deliveries that need a person.")
+    oldest_at: Moment | None = Field(description="Since when the oldest of those waits.")
+    next_try: Moment | None = Field(
+        description="When the first of those that failed is tried again; any other may go before."
+    )
+    failed_at: Moment | None = Field(description="When the last failure of those was.")
+    kind: str = Field(description="What kind of failure that was.")
+    reason: str = Field(description="What it was, in words.")
+
+
 class Done(BaseModel):
     """A person's request was carried out."""
 

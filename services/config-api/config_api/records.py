@@ -12,9 +12,11 @@ from config_api.answers import (
     DeliverySummary,
     ParcelAnswer,
     ParcelSummary,
+    WaitingAnswer,
 )
 from config_api.configuration import standstills
 from config_api.database import Database
+from config_api.queued import waiting_for
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.model import DeliveryState, InstanceOutcome, ParcelState, Priority
 
@@ -121,6 +123,11 @@ class Records:
         )
         with self._database.reading() as session:
             return session.scalar(query.order_by(DeliveryRow.id).limit(1))
+
+    def waiting(self, target: str) -> WaitingAnswer:
+        """Return what waits for a target, why, and when it is tried again."""
+        with self._database.reading() as session:
+            return waiting_for(session, target)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are, by target and state."""

@@ -10,7 +10,7 @@ deliveries run in threads of their own, so that a target that is slow or dead de
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from crossdock.model import Priority, split_delivery_id
 from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
 from dispatcher.dispatch import Enough, Report, Turn
-from dispatcher.metrics import PAUSED, WINDOW_CLOSED
+from dispatcher.metrics import PAUSED, PAUSED_UNTIL, WINDOW_CLOSED
 from dispatcher.retry import Failure, RetryPolicy
 from dispatcher.turns import Gate
 
@@ -150,7 +150,11 @@ class Consumers:
             seconds = self._breaker.report(name, failure, time.monotonic(), chance, again=again)
         if failure is not None and seconds is not None:
             log.warning(
-                "target.paused", target=name, kind=failure.kind.value, seconds=round(seconds, 1)
+                "target.paused",
+                target=name,
+                kind=failure.kind.value,
+                seconds=round(seconds, 1),
+                advice=failure.error_class.advice,
             )
             self._wake.set()
         return seconds
@@ -193,7 +197,7 @@ class Consumers:
                 del self._consumed[name]
                 consumed.close()
                 log.info("target.unconsumed", target=name, window_closed=name in closed)
-        self._show(targets, pauses, closed)
+        self._show(targets, pauses, closed, now)
         for name, target in targets.items():
             if name not in self._consumed and name not in pauses and wanted[name]:
                 self._consumed[name] = self._consume(target, wanted[name])
@@ -215,15 +219,21 @@ class Consumers:
         return closed, [min(_LOOK_SECONDS, *changes)] if changes else []
 
     def _show(
-        self, targets: Collection[str], pauses: Collection[str], closed: Collection[str]
+        self,
+        targets: Collection[str],
+        pauses: Mapping[str, Pause],
+        closed: Collection[str],
+        now: float,
     ) -> None:
         """Set the metrics of each target, and drop those of targets that are gone."""
         for name in self._shown.difference(targets):
-            PAUSED.remove(name)
-            WINDOW_CLOSED.remove(name)
+            for metric in (PAUSED, PAUSED_UNTIL, WINDOW_CLOSED):
+                metric.remove(name)
         self._shown = set(targets)
         for name in targets:
             PAUSED.labels(name).set(name in pauses)
+            until = time.time() + pauses[name].until - now if name in pauses else 0.0
+            PAUSED_UNTIL.labels(name).set(until)
             WINDOW_CLOSED.labels(name).set(name in closed)
 
     def _paused(self, now: float) -> dict[str, Pause]:

@@ -59,12 +59,15 @@ class Dispatch:
         policy: RetryPolicy,
         stopping: threading.Event,
         fallbacks: Fallbacks | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._spool = spool
         self._bus = bus
         self._policy = policy
         self._stopping = stopping
         self._fallbacks = fallbacks or Fallbacks(spool, bus, ())
+        self._clock = clock
         self._damaged: set[str] = set()
         self._orders: dict[str, SeriesOrder] = {}
 
@@ -107,7 +110,7 @@ class Dispatch:
         try:
             if claim.record.commitment.stored:  # all that is left to know is no more than a remark
                 claim.note(commitment="ended", remark=reason)
-                self._conclude(stored, claim, time.time())
+                self._conclude(stored, claim, self._clock())
             else:
                 self._hold(stored, claim, reason)
         finally:
@@ -120,7 +123,7 @@ class Dispatch:
         if claim is None:
             return
         try:
-            early = claim.record.next_try - time.time()
+            early = claim.record.next_try - self._clock()
             if early > 0:
                 raise Retry(early)
             self._keep_order(adapters.target, stored)
@@ -141,7 +144,7 @@ class Dispatch:
         older = order.older(stored)
         if older is not None:
             log.debug("delivery.not_its_turn", delivery=delivery_id(stored.id, target.name))
-            raise Retry(order.patience(older, time.time()))
+            raise Retry(order.patience(older, self._clock()))
 
     def _claim(self, stored: StoredParcel, target: str) -> Claim | None:
         """Claim a delivery; None if it is final, in work, or its marker damaged."""
@@ -162,7 +165,7 @@ class Dispatch:
         report: Report,
         enough: Enough,
     ) -> None:
-        started = time.time()
+        started = self._clock()
         routed = [
             Outgoing(instance, stored.file(instance))
             for instance in routed_instances(stored.parcel, claim.record)
@@ -202,21 +205,21 @@ class Dispatch:
         return settle(self._spool.commitments, adapters, stored.id, claim, routed)
 
     def _wait(self, stored: StoredParcel, claim: Claim, waits: Waits, started: float) -> None:
-        now = time.time()
+        now = self._clock()
         fact = attempted(stored.parcel, claim.record, started, now, next_try=waits.until)
         publish(self._bus, fact.model_copy(update={"detail": waits.words}))
         claim.note(commitment="waiting")
-        raise Retry(max(0.0, waits.until - time.time()))
+        raise Retry(max(0.0, waits.until - self._clock()))
 
     def _tell_delivered(self, stored: StoredParcel, claim: Claim, started: float) -> None:
-        now = time.time()
+        now = self._clock()
         publish(self._bus, attempted(stored.parcel, claim.record, started, now))
         reached("dispatcher.attempt_published")
         publish(self._bus, finished(stored.parcel, claim.record, DeliveryState.DELIVERED, now))
         reached("dispatcher.end_published")
 
     def _conclude(self, stored: StoredParcel, claim: Claim, started: float) -> None:
-        now = time.time()
+        now = self._clock()
         parcel, record = stored.parcel, claim.record
         self._tell_delivered(stored, claim, started)
         stored.conclude(claim, DeliveryState.DELIVERED)
@@ -241,13 +244,13 @@ class Dispatch:
         started: float,
         pause: float | None,
     ) -> None:
-        now = time.time()
+        now = self._clock()
         chance = random.random()  # noqa: S311 — it spreads retries, it protects nothing
         match decide(claim.record, failure, self._policy, pause=pause, now=now, chance=chance):
             case RetryAt(when, counts):
                 self._note(claim, failure, when, counts=counts)
                 self._postpone(stored, claim, failure, started, when)
-                raise Retry(max(0.0, when - time.time()))
+                raise Retry(max(0.0, when - self._clock()))
             case WithTarget(when):
                 self._note(claim, failure, 0.0, counts=False)
                 self._postpone(stored, claim, failure, started, when)
@@ -279,7 +282,7 @@ class Dispatch:
             target=claim.record.routed.target,
             kind=failure.kind.value,
             attempt=claim.record.tries,
-            seconds=round(when - time.time(), 1),
+            seconds=round(when - self._clock(), 1),
         )
 
     def _publish_attempt(
@@ -294,7 +297,7 @@ class Dispatch:
             stored.parcel,
             claim.record,
             started,
-            time.time(),
+            self._clock(),
             failure=failure,
             next_try=next_try,
         )
@@ -302,7 +305,7 @@ class Dispatch:
 
     def _hold(self, stored: StoredParcel, claim: Claim, reason: str) -> None:
         """Tell that a claimed delivery is held, and hold it; its parcel may be unreadable."""
-        target, now = claim.record.routed.target, time.time()
+        target, now = claim.record.routed.target, self._clock()
         try:
             fact = finished(stored.parcel, claim.record, DeliveryState.HELD, now, reason)
         except SpoolError:
@@ -327,5 +330,5 @@ class Dispatch:
             return
         log.error("spool.damaged", delivery=delivery, reason=str(error))
         reason = f"its marker in the spool is damaged: {error}"
-        publish(self._bus, held_unread(parcel, target, time.time(), reason))
+        publish(self._bus, held_unread(parcel, target, self._clock(), reason))
         self._damaged.add(delivery)

@@ -34,3 +34,8 @@ COMMITMENTS = Counter(
     "Instances by what a target said to a request for storage commitment.",
     ["target", "result"],
 )
+PAUSED_UNTIL = Gauge(
+    "crossdock_target_paused_until_seconds",
+    "Unix time at which a target that failed is tried again; 0 while it is not left alone.",
+    ["target"],
+)

@@ -4,17 +4,52 @@ A failure says something about the target, or about the delivery. A target may b
 weekend: that burns no attempt, and its deliveries wait in its queue until it is asked again. A
 target that somebody must mend is asked less often. Instances that a working target refuses count:
 after a few attempts the delivery is held.
+``ERROR_CLASSES`` says which failure is which; the README's table is compared with it by a test.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.spool import DeliveryRecord
 
 
 SCALE = "CROSSDOCK_RETRY_SCALE"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorClass:
+    """Failures that are dealt with alike.
+
+    ``of`` is what they say something about: those of a delivery count, and are finite. ``advice``
+    tells a person what to do.
+    """
+
+    name: str
+    of: Literal["target", "delivery"]
+    advice: str
+
+
+AWAY = ErrorClass("away", "target", "it passes by itself, and what waits is sent then")
+TO_MEND = ErrorClass(
+    "to mend", "target", "mend the target or its settings: what waits is sent then"
+)
+COUNTED = ErrorClass(
+    "counted", "delivery", "mend the cause at the target and retry, or discard the delivery"
+)
+
+ERROR_CLASSES: Mapping[ErrorKind, tuple[ErrorClass, ErrorClass]] = {
+    ErrorKind.UNREACHABLE: (AWAY, TO_MEND),
+    ErrorKind.TIMEOUT: (AWAY, TO_MEND),
+    ErrorKind.BUSY: (AWAY, TO_MEND),
+    ErrorKind.UNAUTHORISED: (AWAY, TO_MEND),
+    ErrorKind.REFUSED: (AWAY, COUNTED),
+    ErrorKind.MISCONFIGURED: (AWAY, TO_MEND),
+    ErrorKind.UNEXPECTED: (AWAY, COUNTED),
+}
+"""The class of each kind of error: where it is temporary, and where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +67,15 @@ class Failure:
         return cls(error.kind, error.detail, error.temporary, error.retry_after)
 
     @property
+    def error_class(self) -> ErrorClass:
+        """How it is dealt with."""
+        temporary, lasting = ERROR_CLASSES[self.kind]
+        return temporary if self.temporary else lasting
+
+    @property
     def counts(self) -> bool:
         """Whether it says something about the delivery rather than about its target."""
-        return not self.temporary and self.kind in (ErrorKind.REFUSED, ErrorKind.UNEXPECTED)
+        return self.error_class.of == "delivery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +182,13 @@ def decide(
 
 def pause_after(failure: Failure, setbacks: int, policy: RetryPolicy, chance: float) -> float:
     """Return how long to leave a target alone that failed ``setbacks`` times before, in a row."""
-    longest = policy.pause if failure.temporary else policy.longest
+    longest = policy.pause if failure.error_class is AWAY else policy.longest
     return spread(min(longest, backed_off(failure, setbacks, policy)), failure, policy, chance)
 
 
 def backed_off(failure: Failure, setbacks: int, policy: RetryPolicy) -> float:
     """Return the delay after ``setbacks`` failures before this one, in a row."""
-    first = policy.first if failure.temporary else policy.first_mend
+    first = policy.first if failure.error_class is AWAY else policy.first_mend
     return float(min(policy.longest, first * 2.0 ** min(setbacks, 30)))
 
 
@@ -160,5 +201,5 @@ def spread(delay: float, failure: Failure, policy: RetryPolicy, chance: float) -
 def _reason(attempts: int, failure: Failure) -> str:
     return (
         f"{attempts} attempts failed, the last one: {failure.detail}."
-        " Mend the cause at the target and retry, or discard the delivery"
+        f" What to do: {failure.error_class.advice}"
     )

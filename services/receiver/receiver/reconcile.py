@@ -60,12 +60,12 @@ class Reconciler:
         self._read: dict[Path, _Read] = {}
         self._short: set[str] = set()
 
-    def run(self, grace: float = _GRACE_SECONDS) -> None:
+    def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
 
         A part that fails is logged and tried again next time; the others go on.
         """
-        now = time.time()
+        now = time.time() if now is None else now
         self._recover_open()
         received, due = self._unheard(now - grace, now)
         short, self._short = self._short if grace else {PARCELS, *due}, set()

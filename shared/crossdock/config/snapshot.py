@@ -196,7 +196,9 @@ def _wrong_fallbacks(
     named = [(f"targets[{n}].fallback", each.fallback) for n, each in enumerate(gateway.targets)]
     named += [(f"rules[{n}].fallback", each.fallback) for n, each in enumerate(gateway.rules)]
     for field, name in named:
-        if name is not None and name not in targets:
+        if name is None:
+            continue
+        if name not in targets:
             yield FieldProblem(field, f"there is no target {name!r}")
         elif name in closed:
             yield FieldProblem(field, f"target {name!r} {closed[name]}")

@@ -1,5 +1,6 @@
 """Files and renames that survive a power cut, and locks that end with their process."""
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -66,15 +67,36 @@ class SharedSync:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole and durable under its name, or not there."""
+    """Write a file so that it is either whole and durable under its name, or not there.
+
+    Raises:
+        OSError: the disk is full or read-only, or fails. Under the name is all of it, or what was
+            there before.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
     try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    move(temporary, path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        move(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of ``content``; a disk that fills up takes a part of it first.
+
+    Raises:
+        OSError: not all of it could be written.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def move(source: Path, destination: Path) -> None:

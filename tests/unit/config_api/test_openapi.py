@@ -42,7 +42,8 @@ def test_every_route_is_described_with_its_problems(gateway):
         f"/api/v1/{path}"
         for path in (
             "store-nodes", "store-nodes/{name}", "targets", "targets/{name}", "rules",
-            "rules/{name}", "targets/{name}/check", "targets/{name}/checks", "checks", "deliveries",
+            "rules/{name}", "targets/{name}/check", "targets/{name}/checks", "checks",
+            "targets/{name}/waiting", "deliveries",
             "deliveries/{identifier}", "deliveries/{identifier}/retry",
             "deliveries/{identifier}/discard", "parcels", "parcels/{identifier}",
             "parcels/{identifier}/route", "parcels/{identifier}/discard", "revisions",

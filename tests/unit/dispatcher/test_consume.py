@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from contract.remotes import dicom_target, speaking
 from crossdock.bus.topology import deliveries
@@ -186,4 +187,23 @@ def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(plac
         assert begun.acquire(timeout=10)
     finally:
         go_on.set()
+        consumers.close(5.0)
+
+
+def test_until_when_a_target_is_left_alone_is_told(place: Place) -> None:
+    def told() -> float:
+        name = "crossdock_target_paused_until_seconds"
+        return REGISTRY.get_sample_value(name, {"target": "research"}) or 0.0
+
+    dispatch = Dispatch(place.spool, place.bus, RetryPolicy(), place.stopping)
+    consumers = Consumers(place.bus, dispatch.handle, ["folder"], RetryPolicy())
+    consumers.start()
+    try:
+        consumers.configure(gateway(place.target(path=str(place.directory / "wrong"))))
+        before = time.time()
+        send(place, 1, "research")
+        assert before < until(told) <= time.time() + 60
+        consumers.configure(gateway(place.target()))
+        until(lambda: not told())
+    finally:
         consumers.close(5.0)

@@ -1,12 +1,25 @@
 """When a delivery is tried again, as a table."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.errors import ErrorKind
 from crossdock.spool import DeliveryRecord, Routed
-from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
+from dispatcher.retry import (
+    AWAY,
+    COUNTED,
+    ERROR_CLASSES,
+    TO_MEND,
+    Failure,
+    Hold,
+    RetryAt,
+    RetryPolicy,
+    WithTarget,
+    decide,
+)
 
 
 NOW = 1_000_000.0
@@ -125,3 +138,40 @@ def test_tests_may_be_in_a_hurry() -> None:
 def test_a_scale_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="CROSSDOCK_RETRY_SCALE"):
         RetryPolicy.from_environment({"CROSSDOCK_RETRY_SCALE": text})
+
+
+README = Path(__file__).parents[3] / "services/dispatcher/README.md"
+
+
+def words(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def test_every_kind_of_error_has_a_class_and_the_readme_says_the_same() -> None:
+    rows = [
+        f"| {kind.value} | {temporary.name} | {lasting.name} |"
+        for kind, (temporary, lasting) in ERROR_CLASSES.items()
+    ]
+    assert set(ERROR_CLASSES) == set(ErrorKind)
+    assert "\n".join(rows) in README.read_text()
+
+
+def test_the_readme_says_what_each_class_means() -> None:
+    asked = f"longer if the peer asks, up to {words(POLICY.longest_asked)} | no, for ever"
+    alone = "its target is left alone for"
+    count = len(POLICY.refused) + 1
+    tries = {
+        AWAY: f"{alone} {words(POLICY.first)}, doubling to {words(POLICY.pause)}; {asked}",
+        TO_MEND: f"{alone} {words(POLICY.first_mend)}, doubling to {words(POLICY.longest)}; {asked}",
+        COUNTED: f"{', '.join(map(words, POLICY.refused))}; then held | yes, {count} in all",
+    }
+    for each, tried in tries.items():
+        row = f"| {each.name} | the {each.of} | {tried} | {each.advice} |"
+        assert row in README.read_text()
+
+
+def test_no_temporary_failure_counts_against_a_delivery() -> None:
+    assert {temporary for temporary, _ in ERROR_CLASSES.values()} == {AWAY}

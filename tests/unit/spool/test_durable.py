@@ -1,13 +1,15 @@
-"""Syncs that threads share."""
+"""Syncs that threads share, and files that are whole or not there."""
 
 import os
+import resource
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crossdock.spool.durable import SharedSync
+from crossdock.spool.durable import SharedSync, write_file
 
 
 @pytest.fixture
@@ -42,3 +44,19 @@ def test_a_sync_that_fails_says_so_to_all_who_asked(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="Bad file descriptor"):
             names.sync()
+
+
+def test_a_file_that_the_disk_takes_in_part_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "parcel.json"
+    write_file(path, b"before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="too large"):
+            write_file(path, bytes(1500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -19,6 +19,7 @@ from config_api.web import (
     problems,
     revisions,
     targets,
+    waiting,
 )
 from config_api.web.guard import Guard
 from config_api.web.objects import Kind
@@ -92,7 +93,7 @@ def _api(parts: Parts) -> APIRouter:
     routes = APIRouter()
     for kind in KINDS:
         routes.include_router(objects.router(kind, parts))
-    for noun in (checks, chosen, deliveries, parcels, revisions, targets, audit):
+    for noun in (checks, chosen, deliveries, parcels, revisions, targets, waiting, audit):
         routes.include_router(noun.router(parts))
     return routes
 

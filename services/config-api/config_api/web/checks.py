@@ -13,9 +13,9 @@ from config_api.web.body import JsonObject, described
 from config_api.web.objects import Name
 from config_api.web.parts import Parts
 from config_api.web.problems import Refusal, documented
+from config_api.web.waiting import configured
 from crossdock.bus.topology import CHECKS
 from crossdock.config.snapshot import parse_object
-from crossdock.config.targets import Target
 from crossdock.errors import NoReply
 from crossdock.messages import CheckFinished, CheckRequested
 
@@ -54,7 +54,7 @@ def _checking(routes: APIRouter, parts: Parts) -> None:
         operation_id="check_target",
     )
     def check_saved(name: Name) -> CheckAnswer:
-        return check(_target(parts, name).model_dump(mode="json"), saved=True)
+        return check(configured(parts, name).model_dump(mode="json"), saved=True)
 
     @routes.post(
         "/checks",
@@ -79,9 +79,9 @@ def _recorded(routes: APIRouter, parts: Parts) -> None:
         operation_id="list_checks",
     )
     def index() -> Listing[StandingAnswer]:
-        configured = {target.name for target in parts.configuration.current().gateway.targets}
+        names = {target.name for target in parts.configuration.current().gateway.targets}
         found = parts.checks.standings()
-        return Listing(items=[each for each in found if each.target in configured])
+        return Listing(items=[each for each in found if each.target in names])
 
     @routes.get(
         "/targets/{name}/checks",
@@ -91,14 +91,7 @@ def _recorded(routes: APIRouter, parts: Parts) -> None:
         operation_id="list_checks_of_target",
     )
     def of_target(name: Name, limit: Limit = KEPT) -> Listing[CheckAnswer]:
-        return Listing(items=parts.checks.history(_target(parts, name).name, limit))
-
-
-def _target(parts: Parts, name: str) -> Target:
-    target = parts.configuration.current().gateway.target(name)
-    if target is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"There is no target {name!r}.")
-    return target
+        return Listing(items=parts.checks.history(configured(parts, name).name, limit))
 
 
 def _check(parts: Parts, question: CheckRequested) -> CheckAnswer:
