@@ -31,7 +31,7 @@ class Actions:
             with self._database.writing() as session:
                 session.add(row)
         except DatabaseUnavailable as error:
-            log.error("action.not_recorded", action=action, subject=subject, reason=str(error))
+            log.error("action.not_recorded", action=action, reason=str(error))
 
     def list(self, before: int | None, limit: int) -> list[ActionAnswer]:
         """Return up to ``limit`` actions older than ``before``, newest first.

@@ -95,7 +95,7 @@ class Batches:
             except NoReply:
                 if begun:
                     return outcome
-                raise
+                raise NoReply("The router does not answer: is it running?") from None
             if time.monotonic() > until:
                 return outcome
 

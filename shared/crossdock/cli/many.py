@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from crossdock.cli.client import FAILED, Api
+from crossdock.cli.client import FAILED, Api, Refused
 
 
 _SHOWN = 20
@@ -26,7 +26,11 @@ def carry_out(api: Api, what: str, chosen: dict[str, Any], count: int) -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=count)
         while True:
-            answer = api.call("POST", f"deliveries/{what}", chosen, after=after).json()
+            try:
+                answer = api.call("POST", f"deliveries/{what}", chosen, after=after).json()
+            except Refused:
+                typer.echo(f"done before it stopped: {done}", err=True)
+                raise
             done, after = done + answer["done"], answer["next"]
             refused += answer["refused"]
             progress.update(task, advance=answer["matched"])

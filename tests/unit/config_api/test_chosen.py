@@ -12,6 +12,7 @@ from crossdock.messages import (
     RequestFinished,
 )
 from crossdock.model import DeliveryState
+from machine import crossdock
 
 
 FOLDER = {"name": "research", "type": "folder", "path": "/data/research"}
@@ -186,3 +187,37 @@ def test_who_did_what_is_on_record(many):
     page = many.http.get("/api/v1/audit?limit=3").json()
     rest = many.http.get(f"/api/v1/audit?limit=3&before={page['next']}").json()
     assert (len(page["items"]), len(rest["items"]), rest["next"]) == (3, 1, None)
+
+
+def test_giving_many_up_at_the_command_line_asks_first_and_names_what_is_left(many):
+    router = Router(many)
+    url = str(many.http.base_url)
+    command = ("deliveries", "discard", "--target", "archive", "--reason", "sent by hand")
+    unsure = crossdock(*command, stdin="n\n", CROSSDOCK_API=url)
+    assert unsure.exit_code == 1
+    assert "Give 4 up for good?" in unsure.output
+    dry = crossdock(*command, "--dry-run", CROSSDOCK_API=url)
+    assert (dry.exit_code, dry.stdout) == (0, "4 deliveries fit\n")
+    assert router.asked == []
+    sure = crossdock(*command, "--yes", CROSSDOCK_API=url)
+    assert sure.exit_code == 1
+    assert "done: 3" in sure.stdout
+    assert "busy-archive: it is in work" in sure.stderr
+    assert len(router.asked) == 4
+    for wrong in (("retry",), ("retry", "p1-archive", "--state", "held")):
+        assert crossdock("deliveries", *wrong, CROSSDOCK_API=url).exit_code == 2
+
+
+def test_many_at_the_command_line_say_how_far_they_got_when_the_router_goes_away(many, monkeypatch):
+    def answer_once(_message):
+        subscription.close(0.0)
+        return BatchFinished(answers=(RequestFinished(done=True),))
+
+    monkeypatch.setattr("config_api.batches.SECONDS", 0.0)
+    monkeypatch.setattr("config_api.batches._TIMEOUT_SECONDS", 0.5)
+    subscription = many.bus.serve(SPOOL, answer_once)
+    command = ("deliveries", "retry", "--target", "archive", "--state", "waiting")
+    stopped = crossdock(*command, CROSSDOCK_API=str(many.http.base_url))
+    assert stopped.exit_code == 1
+    assert "done before it stopped: 1" in stopped.stderr
+    assert "router does not answer" in stopped.stderr
