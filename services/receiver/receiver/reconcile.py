@@ -44,20 +44,22 @@ class Reconciler:
         A part that fails is logged and tried again next time; the others go on.
         """
         now = time.time()
-        self._recover_open()
+        recovered = self._recover_open()
         received, due = self._unheard(now - grace, now)
-        self._announce(received)
+        self._announce(recovered + received)
         self._schedule(due)
         self._spool.sweep_incoming(now)
         self._spool.sweep_retired(self._keep_seconds, now)
 
-    def _recover_open(self) -> None:
+    def _recover_open(self) -> list[ParcelReceived]:
+        recovered: list[ParcelReceived] = []
         try:
             for parcel in self._spool.recover():
                 log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
-                publish(self._bus, parcel_received(parcel))  # nobody else knows of it
+                recovered.append(parcel_received(parcel))
         except OSError as error:
             log.error("parcels.not_recovered", reason=f"{error.filename}: {error.strerror}")
+        return recovered
 
     def _unheard(
         self, before: float, now: float
