@@ -81,14 +81,16 @@ class Faults:
         """Die or wait here if that is wanted."""
         file = self._directory / point
         try:
-            wanted, *mode = file.read_text().split()
+            wanted = file.read_text().split()
         except FileNotFoundError:
             self._times.pop(point, None)
             return
-        fired = file.with_name(point + FIRED)
-        if not self._is_time(point, int(wanted)) or not _renamed(file, fired):
+        if not wanted:  # somebody is just writing it
             return
-        if mode != ["pause"]:
+        fired = file.with_name(point + FIRED)
+        if not self._is_time(point, int(wanted[0])) or not _renamed(file, fired):
+            return
+        if wanted[1:] != ["pause"]:
             os.kill(os.getpid(), signal.SIGKILL)
         while fired.exists():
             time.sleep(_LOOK_SECONDS)

@@ -89,6 +89,7 @@ class Gateway:
         self.wait_ready()
 
     def close(self) -> None:
+        self.disarm()
         self.api.close()
         for process in self._processes.values():
             process.terminate()

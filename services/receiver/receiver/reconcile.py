@@ -66,21 +66,24 @@ class Reconciler:
         A part that fails is logged and tried again next time; the others go on.
         """
         now = time.time() if now is None else now
-        self._recover_open()
+        recovered = self._recover_open()
         received, due = self._unheard(now - grace, now)
         short, self._short = self._short if grace else {PARCELS, *due}, set()
-        self._announce(received, short)
+        self._announce({each.id: each for each in [*recovered, *received]}, short)
         for queue, waiting in due.items():
             self._schedule(queue, waiting, short)
         self._spool.sweep_incoming(now)
 
-    def _recover_open(self) -> None:
+    def _recover_open(self) -> list[StoredParcel]:
+        """Close what a dead receiver left, and return the parcels: nobody else knows of them."""
+        recovered: list[StoredParcel] = []
         try:
             for parcel in self._spool.recover():
                 log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
-                publish(self._bus, parcel_received(parcel))  # nobody else knows of it
+                recovered.append(StoredParcel(self._spool.parcels / parcel.id))
         except OSError as error:
             log.error("parcels.not_recovered", reason=f"{error.filename}: {error.strerror}")
+        return recovered
 
     def _unheard(
         self, before: float, now: float
@@ -117,11 +120,11 @@ class Reconciler:
         self._read[path] = marker
         return marker
 
-    def _announce(self, parcels: list[StoredParcel], short: set[str]) -> None:
+    def _announce(self, parcels: dict[str, StoredParcel], short: set[str]) -> None:
         if not self._is_short(PARCELS, len(parcels), short):
             return
         log.warning("parcels.announced_again", count=len(parcels))
-        for stored in parcels:
+        for stored in parcels.values():
             with _others_go_on(stored):
                 publish(self._bus, parcel_received(stored.parcel))
 

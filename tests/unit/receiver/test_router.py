@@ -218,6 +218,16 @@ def test_a_parcel_whose_message_was_lost_is_announced_again_and_only_then(bench:
     assert bench.bus.depth(PARCELS) == 1, "it is in the queue, so it is not queued again"
 
 
+def test_a_parcel_of_a_dead_receiver_is_closed_and_announced_in_one_go(bench: Bench) -> None:
+    stored = bench.parcel()
+    (stored.path / "parcel.json").unlink()
+    stored.path.rename(bench.spool.opened / stored.id)
+    bench.reconciler.run(grace=3600.0)
+    (message,) = bench.taken(PARCELS)
+    assert isinstance(message, ParcelReceived)
+    assert message.parcel == stored.id
+
+
 def test_a_delivery_whose_message_was_lost_is_scheduled_again_unless_in_work_or_early(
     bench: Bench,
 ) -> None:
