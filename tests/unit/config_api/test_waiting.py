@@ -10,6 +10,7 @@ from crossdock.messages import (
     ParcelReceived,
 )
 from crossdock.model import DeliveryState
+from machine import crossdock
 
 
 NOW = datetime.now(UTC)
@@ -119,6 +120,19 @@ def test_an_urgent_delivery_waits_for_the_window_unless_its_target_takes_it_any_
     assert found["reason"].startswith("waits:")
     configure(gateway, urgent_any_time=True)
     assert listed(gateway)["aa1"]["reason"] == ""
+
+
+def test_the_command_line_shows_what_is_urgent_and_whose_fallback_it_is(gateway):
+    configure(gateway)
+    routed(gateway, "aa1", priority="urgent", instead_of="archive")
+    routed(gateway, "aa2")
+    here = {"CROSSDOCK_API": str(gateway.http.base_url).rstrip("/")}
+    newest, oldest = crossdock("deliveries", "list", **here).stdout.splitlines()[1:3]
+    assert "waiting urgent" in oldest
+    assert "urgent" not in newest
+    shown = crossdock("deliveries", "show", "aa1-night", **here).stdout
+    assert "as the fallback of: archive" in shown
+    assert "priority: urgent" in shown
 
 
 def test_a_delivery_that_keeps_the_order_says_which_older_one_it_waits_for(gateway):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crossdock.bus import Retry
+from crossdock.bus import Retry, connect
 from crossdock.bus.topology import deliveries
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
+from crossdock.errors import BusError
 from crossdock.messages import DeliveryRouted, Message
 from crossdock.model import DeliveryState, Priority
 from crossdock.spool import Routed, StoredParcel
@@ -119,6 +120,31 @@ def test_held_again_after_a_retry_it_is_not_given_away_twice(place: WithFallback
     place.attempt(message, 5)
     assert place.ends(2)[1].reason.endswith("its fallback target vault has been given it")
     assert place.bus.depth(deliveries("vault")) == 0
+
+
+def test_a_fallback_whom_nobody_could_be_told_of_is_given_it_once_and_told_of_later(
+    place: WithFallbacks,
+) -> None:
+    place.configure(archive={"fallback": "vault"}, vault={})
+    stored = store_parcel(place.spool, make_ct(place.directory / "ct", 2))
+    message = routed(stored)
+    (place.directory / "archive" / "2").touch()
+    for _ in range(4):
+        with pytest.raises(Retry):
+            place.attempt(message)
+    claim = stored.claim("archive")
+    assert claim is not None
+    broken = connect(place.url)
+    broken.close()
+    deaf = Fallbacks(place.spool, broken, ["folder"])
+    deaf.configure(Gateway.model_construct(targets=tuple(place.targets.values())), 7)
+    with pytest.raises(BusError):
+        deaf.divert(stored, claim)
+    claim.release()
+    assert stored.targets("pending") == ["archive", "vault"]
+    place.attempt(message)
+    assert "gets what is missing, 1 in number" in place.ends(1)[0].reason
+    assert len(place.taken(deliveries("vault"))) == 1
 
 
 def test_a_fallback_may_have_one_of_its_own_and_there_it_ends(place: WithFallbacks) -> None:

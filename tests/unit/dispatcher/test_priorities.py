@@ -83,6 +83,17 @@ def test_urgent_deliveries_come_first_off_peak_ones_last_and_all_come(
     assert last[URGENT] < last[OFF_PEAK]
 
 
+def test_with_several_places_and_all_priorities_every_delivery_comes_once(
+    place: Ranked, consumers: Consumers
+) -> None:
+    consumers.configure(gateway(place.target(concurrency=4), *Priority))
+    for number in range(60):
+        place.send(tuple(Priority)[number % 3], 1 + number % 4)
+    place.ends(60)
+    assert len({end.delivery for end in place.ends(60)}) == 60
+    assert len(place.files()) == sum(1 + number % 4 for number in range(60))
+
+
 def test_a_long_delivery_gives_way_to_an_urgent_one_and_nothing_is_sent_twice(
     place: Ranked, consumers: Consumers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
