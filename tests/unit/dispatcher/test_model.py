@@ -46,6 +46,7 @@ from unit.dispatcher.simulation import Killed, Peer, Plan, SimulatedBus, Stop, s
 
 POLICY = RetryPolicy()
 TARGETS = ("archive", "research")
+ROUNDING = 1e-3
 LONGEST_WAIT = max(POLICY.longest_asked, (1 + POLICY.jitter) * max(POLICY.refused))
 STATES = ("pending", "held", "done")
 SHM = Path("/dev/shm")  # noqa: S108 — of our own is what is made there, where a sync costs nothing
@@ -302,7 +303,7 @@ class Deliveries(RuleBasedStateMachine):
         self.bus.mishaps = []
         if before is not None and before.next_try > self.now:
             assert self.peer.asked == asked, "its time has not come"
-        self._judge(message.delivery, before)
+        self._judge(message.delivery, before, self.peer.asked - asked)
 
     def _next(self, target: str) -> float:
         """Return when the next delivery of a target can be tried; now if there is none."""
@@ -314,15 +315,19 @@ class Deliveries(RuleBasedStateMachine):
         seconds = self.breaker.report(target, failure, self.now)
         assert seconds is None or 0 < seconds <= POLICY.pause
 
-    def _judge(self, delivery: str, before: DeliveryRecord | None) -> None:
-        """Compare a delivery with what it was before an attempt."""
+    def _judge(self, delivery: str, before: DeliveryRecord | None, tried: int) -> None:
+        """Compare a delivery with what it was before a message, at which it was tried or not."""
         assert not self.peer.repeated
         after = self._record(delivery)
         if before is None or after is None:
             assert before == after, "a delivery comes from nowhere, or goes there"
             return
+        assert after.tries == before.tries + tried
         if says_of_target(self.peer.raised):
             assert after.attempts == before.attempts
+            asked = getattr(self.peer.raised, "retry_after", None)
+            longest = LONGEST_WAIT if asked else POLICY.longest * (1 + POLICY.jitter)
+            assert after.next_try - self.now <= longest + ROUNDING
         assert before.attempts <= after.attempts <= before.attempts + 1
         self.counted[delivery] += after.attempts - before.attempts
         assert self.counted[delivery] <= len(POLICY.refused) + 1
