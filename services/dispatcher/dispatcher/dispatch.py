@@ -22,7 +22,7 @@ from dispatcher.adapters import Adapters
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.metrics import ATTEMPTS
-from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide
+from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide, spent
 
 
 log = structlog.get_logger(__name__)
@@ -96,6 +96,10 @@ class Dispatch:
             early = claim.record.next_try - self._clock()
             if early > 0:
                 raise Retry(early)
+            hold = spent(claim.record, self._policy)
+            if hold is not None:
+                self._hold(stored, claim, hold.reason)
+                return
             self._attempt(adapters, stored, claim, report)
         except Stopped:
             raise Retry from None

@@ -156,12 +156,23 @@ def decide(
     """
     if failure.counts:
         if record.attempts >= len(policy.refused):
-            return Hold(_reason(record.attempts + 1, failure))
+            return Hold(_reason(record.attempts + 1, failure.detail))
         delay = policy.refused[record.attempts]
     else:
         delay = target_delay(failure, record.setbacks, policy)
     spread = 1 + policy.jitter * (2 * chance - 1)
     return RetryAt(now + max(delay * spread, _asked(failure, policy)), failure.counts)
+
+
+def spent(record: DeliveryRecord, policy: RetryPolicy) -> Hold | None:
+    """Return why a delivery is held that has had all its attempts, None while it has not.
+
+    It is pending all the same where a dispatcher died after it counted the last one.
+    """
+    if record.attempts <= len(policy.refused):
+        return None
+    noted = record.reason.startswith(_failed(record.attempts))
+    return Hold(record.reason if noted else _reason(record.attempts, record.reason))
 
 
 def target_delay(failure: Failure, setbacks: int, policy: RetryPolicy) -> float:
@@ -174,8 +185,9 @@ def _asked(failure: Failure, policy: RetryPolicy) -> float:
     return min(failure.retry_after or 0.0, policy.longest_asked)
 
 
-def _reason(attempts: int, failure: Failure) -> str:
-    return (
-        f"{attempts} attempts failed, the last one: {failure.detail}."
-        f" What to do: {failure.error_class.advice}"
-    )
+def _reason(attempts: int, detail: str) -> str:
+    return f"{_failed(attempts)}: {detail}. What to do: {COUNTED.advice}"
+
+
+def _failed(attempts: int) -> str:
+    return f"{attempts} attempts failed, the last one"

@@ -280,7 +280,7 @@ class Deliveries(RuleBasedStateMachine):
         for target in TARGETS:
             for _, record in self._records(target, "pending"):
                 assert record.next_try - self.now <= LONGEST_WAIT
-                assert record.attempts <= len(POLICY.refused)
+                assert record.attempts <= len(POLICY.refused) + 1
 
     # How it is done
 
@@ -303,6 +303,8 @@ class Deliveries(RuleBasedStateMachine):
         self.bus.mishaps = []
         if before is not None and before.next_try > self.now:
             assert self.peer.asked == asked, "its time has not come"
+        if before is not None and before.attempts > len(POLICY.refused):
+            assert self.peer.asked == asked, "it has had all its attempts"
         self._judge(message.delivery, before, self.peer.asked - asked)
 
     def _next(self, target: str) -> float:
