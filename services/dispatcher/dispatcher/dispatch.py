@@ -29,7 +29,7 @@ from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
 from dispatcher.order import SeriesOrder
-from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide
+from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide, spent
 
 
 log = structlog.get_logger(__name__)
@@ -126,6 +126,10 @@ class Dispatch:
             early = claim.record.next_try - self._clock()
             if early > 0:
                 raise Retry(early)
+            hold = spent(claim.record, self._policy)
+            if hold is not None:
+                self._hold(stored, claim, hold.reason)
+                return
             self._keep_order(adapters.target, stored)
             with turn() as enough:
                 self._attempt(adapters, stored, claim, report, enough)

@@ -171,13 +171,24 @@ def decide(
     """
     if failure.counts:
         if record.attempts >= len(policy.refused):
-            return Hold(_reason(record.attempts + 1, failure))
+            return Hold(_reason(record.attempts + 1, failure.detail))
         delay = policy.refused[record.attempts]
     elif pause is not None:
         return WithTarget(now + pause)
     else:
         delay = backed_off(failure, record.setbacks, policy)
     return RetryAt(now + spread(delay, failure, policy, chance), failure.counts)
+
+
+def spent(record: DeliveryRecord, policy: RetryPolicy) -> Hold | None:
+    """Return why a delivery is held that has had all its attempts, None while it has not.
+
+    It is pending all the same where a dispatcher died after it counted the last one.
+    """
+    if record.attempts <= len(policy.refused):
+        return None
+    noted = record.reason.startswith(_failed(record.attempts))
+    return Hold(record.reason if noted else _reason(record.attempts, record.reason))
 
 
 def pause_after(failure: Failure, setbacks: int, policy: RetryPolicy, chance: float) -> float:
@@ -198,8 +209,9 @@ def spread(delay: float, failure: Failure, policy: RetryPolicy, chance: float) -
     return max(delay * (1 + policy.jitter * (2 * chance - 1)), asked)
 
 
-def _reason(attempts: int, failure: Failure) -> str:
-    return (
-        f"{attempts} attempts failed, the last one: {failure.detail}."
-        f" What to do: {failure.error_class.advice}"
-    )
+def _reason(attempts: int, detail: str) -> str:
+    return f"{_failed(attempts)}: {detail}. What to do: {COUNTED.advice}"
+
+
+def _failed(attempts: int) -> str:
+    return f"{attempts} attempts failed, the last one"

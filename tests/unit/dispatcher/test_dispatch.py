@@ -139,6 +139,21 @@ def test_refused_instances_are_tried_five_times_then_held_and_only_they_are_sent
     assert len(place.files()) == 3
 
 
+def test_a_dispatcher_that_dies_before_it_holds_a_delivery_causes_no_sixth_attempt(
+    place: Place,
+) -> None:
+    stored, message = place.parcel(1)
+    claim = stored.claim("research")
+    assert claim is not None
+    for _ in range(5):
+        claim.note(failed={"kind": "refused", "reason": "A900", "next_try": 0.0, "counts": True})
+    claim.release()
+    place.dispatch()(place.target(), message)
+    assert (stored.targets("held"), place.files()) == (["research"], [])
+    (end,) = place.ends(1)
+    assert end.reason.startswith("5 attempts failed, the last one: A900")
+
+
 def test_facts_that_the_broker_did_not_take_are_told_later_and_nothing_is_sent_twice(
     place: Place,
 ) -> None:

@@ -46,6 +46,7 @@ from unit.dispatcher.simulation import Killed, Peer, Plan, SimulatedBus, Stop, s
 POLICY = RetryPolicy()
 TARGETS = ("archive", "research")
 LONGEST_PAUSE = max(POLICY.longest_asked, (1 + POLICY.jitter) * POLICY.longest)
+ROUNDING = 1e-3
 LONGEST_WAIT = max(POLICY.longest_asked, (1 + POLICY.jitter) * max(POLICY.refused))
 STATES = ("pending", "held", "done")
 SHM = Path("/dev/shm")  # noqa: S108 — of our own is what is made there, where a sync costs nothing
@@ -267,7 +268,7 @@ class Deliveries(RuleBasedStateMachine):
         for target in TARGETS:
             for _, record in self._records(target, "pending"):
                 assert record.next_try - self.now <= LONGEST_WAIT
-                assert record.attempts <= len(POLICY.refused)
+                assert record.attempts <= len(POLICY.refused) + 1
 
     # How it is done
 
@@ -291,7 +292,9 @@ class Deliveries(RuleBasedStateMachine):
         self.bus.mishaps = []
         if before is not None and before.next_try > self.now:
             assert self.peer.asked == asked, "its time has not come"
-        self._judge(message.delivery, before)
+        if before is not None and before.attempts > len(POLICY.refused):
+            assert self.peer.asked == asked, "it has had all its attempts"
+        self._judge(message.delivery, before, self.peer.asked - asked)
 
     def _next(self, target: str) -> float:
         """Return when the next delivery of a target can be tried; now if there is none."""
@@ -305,15 +308,19 @@ class Deliveries(RuleBasedStateMachine):
         assert failure is not None or target not in self.breaker.paused(self.now)
         return seconds
 
-    def _judge(self, delivery: str, before: DeliveryRecord | None) -> None:
-        """Compare a delivery with what it was before an attempt."""
+    def _judge(self, delivery: str, before: DeliveryRecord | None, tried: int) -> None:
+        """Compare a delivery with what it was before a message, at which it was tried or not."""
         assert not self.peer.repeated
         after = self._record(delivery)
         if before is None or after is None:
             assert before == after, "a delivery comes from nowhere, or goes there"
             return
+        assert after.tries == before.tries + tried
         if says_of_target(self.peer.raised):
             assert after.attempts == before.attempts
+            asked = getattr(self.peer.raised, "retry_after", None)
+            longest = LONGEST_WAIT if asked else POLICY.longest * (1 + POLICY.jitter)
+            assert after.next_try - self.now <= longest + ROUNDING
         assert before.attempts <= after.attempts <= before.attempts + 1
         self.counted[delivery] += after.attempts - before.attempts
         assert self.counted[delivery] <= len(POLICY.refused) + 1

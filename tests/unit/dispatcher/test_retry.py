@@ -19,6 +19,7 @@ from dispatcher.retry import (
     RetryPolicy,
     WithTarget,
     decide,
+    spent,
 )
 
 
@@ -175,3 +176,14 @@ def test_the_readme_says_what_each_class_means() -> None:
 
 def test_no_temporary_failure_counts_against_a_delivery() -> None:
     assert {temporary for temporary, _ in ERROR_CLASSES.values()} == {AWAY}
+
+
+def test_a_delivery_that_has_had_its_attempts_is_held_for_the_reason_of_the_last() -> None:
+    last = record(attempts=4)
+    assert spent(last, POLICY) is None
+    hold = decide(last, REFUSED, POLICY, pause=None, now=NOW, chance=0.5)
+    assert isinstance(hold, Hold)
+    last.apply({"failed": {"kind": "refused", "reason": REFUSED.detail, "counts": True}})
+    assert spent(last, POLICY) == hold
+    last.apply({"reason": hold.reason})
+    assert spent(last, POLICY) == hold
