@@ -26,7 +26,8 @@ from crossdock.messages import DeliveryRetryRequested, Message, TargetChanged
 from crossdock.model import Priority, split_delivery_id
 from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
-from dispatcher.dispatch import Enough, Report, Turn
+from dispatcher.delivery import Enough, Report
+from dispatcher.dispatch import Turn
 from dispatcher.metrics import PAUSED, PAUSED_UNTIL, WINDOW_CLOSED
 from dispatcher.retry import Failure, RetryPolicy
 from dispatcher.turns import Gate

@@ -18,7 +18,8 @@ from crossdock.messages import Message
 from crossdock.model import DeliveryState
 from dispatcher.adapters import Adapters
 from dispatcher.consume import Consumers
-from dispatcher.dispatch import Dispatch, Report, Turn
+from dispatcher.delivery import Report
+from dispatcher.dispatch import Dispatch, Turn
 from dispatcher.retry import Failure, RetryPolicy
 from parcels import route
 from unit.dispatcher.places import Place
