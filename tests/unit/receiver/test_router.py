@@ -245,9 +245,11 @@ def test_a_delivery_whose_message_was_lost_is_scheduled_again_unless_in_work_or_
     assert bench.bus.depth(deliveries("a")) == 0, "its time has not come"
     assert bench.respond(DeliveryRetryRequested(delivery=delivery_id(stored.id, "a"))).done
     bench.bus.delete(deliveries("a"))
+    bench.bus.delete(LEDGER)
     bench.reconciler.run(grace=0.0)
     (message,) = bench.taken(deliveries("a"))
     assert isinstance(message, DeliveryRouted)
+    assert bench.taken(LEDGER) == [message], "the ledger may have missed it, too"
 
 
 def test_a_finished_parcel_is_retired(bench: Bench) -> None:
