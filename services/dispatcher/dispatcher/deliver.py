@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import structlog
 
-from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import Adapter, Outgoing
@@ -19,6 +18,7 @@ from crossdock.spool import Claim
 from dispatcher.adapters import Adapters
 from dispatcher.facts import first_refusal
 from dispatcher.metrics import BYTES, IN_WORK, INSTANCES, SECONDS
+from dispatcher.repeats import Repeats
 from dispatcher.retry import Failure
 
 
@@ -37,7 +37,11 @@ class Stopped(Exception):  # noqa: N818 — reads as what happened
 
 
 def deliver(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+    adapters: Adapters,
+    claim: Claim,
+    routed: list[Outgoing],
+    stopping: threading.Event,
+    repeats: Repeats,
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
@@ -51,13 +55,17 @@ def deliver(
     name = adapters.target.name
     with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            return _over_kept(adapters, claim, routed, stopping)
+            return _over_kept(adapters, claim, routed, stopping, repeats)
         except DeliveryError as error:
             return Failure.of(error)
 
 
 def _over_kept(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], stopping: threading.Event
+    adapters: Adapters,
+    claim: Claim,
+    routed: list[Outgoing],
+    stopping: threading.Event,
+    repeats: Repeats,
 ) -> Failure | None:
     """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
 
@@ -66,29 +74,30 @@ def _over_kept(
     missing = _missing(claim, routed)
     with adapters.lend() as lent:
         try:
-            return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
+            return _attempt(lent.adapter, claim, routed, stopping, repeats)
         except DeliveryError as error:
             dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
             if not (lent.used and dead):
                 raise
         lent.adapter.close()
         log.info("connection.reopened", target=adapters.target.name)
-        return _attempt(lent.adapter, adapters.target, claim, routed, stopping)
+        return _attempt(lent.adapter, claim, routed, stopping, repeats)
 
 
 def _attempt(
     adapter: Adapter,
-    target: Target,
     claim: Claim,
     routed: list[Outgoing],
     stopping: threading.Event,
+    repeats: Repeats,
 ) -> Failure | None:
-    missing = _missing(claim, routed)
+    missing, target = _missing(claim, routed), repeats.target
     sizes = {each.instance.number: each.instance.size for each in missing}
-    for outcome in _outcomes(adapter, claim, missing):
+    for outcome in _outcomes(adapter, claim, missing, repeats):
         claim.note(outcome=outcome.model_dump(mode="json"))
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
-        if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
+        sent = outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING)
+        if sent and outcome.number not in repeats.skipped:
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
         if stopping.is_set():
             raise Stopped
@@ -102,18 +111,23 @@ def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:
     return [each for each in routed if not claim.record.confirmed(each.instance.number)]
 
 
-def _outcomes(adapter: Adapter, claim: Claim, missing: list[Outgoing]) -> Iterator[InstanceOutcome]:
-    """Yield the outcomes of the missing instances; those whose file is damaged are not sent."""
+def _outcomes(
+    adapter: Adapter, claim: Claim, missing: list[Outgoing], repeats: Repeats
+) -> Iterator[InstanceOutcome]:
+    """Yield the outcomes of the missing instances; damaged files and repeated ones are not sent."""
     sound = []
     for each in in_turn(missing, claim.record.setbacks):
         if _size(each.path) == each.instance.size:
             sound.append(each)
         else:
             yield each.outcome(Outcome.NOT_SENT, detail="its file in the spool is damaged")
+    known = {outcome.number: outcome for outcome in repeats.known(sound)}
+    yield from known.values()
+    sound = [each for each in sound if each.instance.number not in known]
     if not sound:
         return
     try:
-        yield from adapter.send(sound)
+        yield from map(repeats.remarked, adapter.send(sound))
     except DeliveryError:
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason

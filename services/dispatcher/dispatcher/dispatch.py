@@ -22,6 +22,7 @@ from dispatcher.adapters import Adapters
 from dispatcher.deliver import Stopped, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.metrics import ATTEMPTS
+from dispatcher.repeats import Repeats
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, decide, spent
 
 
@@ -129,7 +130,8 @@ class Dispatch:
         ]
         if not all(claim.record.confirmed(each.instance.number) for each in routed):
             claim.note(**{"try": started})
-        failure = deliver(adapters, claim, routed, self._stopping)
+        with Repeats(self._spool.delivered, adapters.target, stored.id, self._clock) as repeats:
+            failure = deliver(adapters, claim, routed, self._stopping, repeats)
         report(None if failure is not None and failure.counts else failure)
         result = failure.kind.value if failure else "delivered"
         ATTEMPTS.labels(adapters.target.name, result).inc()

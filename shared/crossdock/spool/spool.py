@@ -31,6 +31,7 @@ class Spool:
         self.parcels = root / "parcels"
         self.held = root / "held"
         self.retired = root / "retired"
+        self.delivered = root / "delivered"
 
     def prepare(self) -> None:
         """Make the directories.
