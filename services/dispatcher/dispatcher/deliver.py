@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import structlog
 
-from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.faults import reached
 from crossdock.model import InstanceOutcome, Outcome
@@ -21,6 +20,7 @@ from crossdock.spool import Claim
 from dispatcher.adapters import Adapters
 from dispatcher.facts import first_refusal
 from dispatcher.metrics import BYTES, IN_WORK, INSTANCES, SECONDS
+from dispatcher.repeats import Repeats
 from dispatcher.retry import Failure
 
 
@@ -54,7 +54,11 @@ class Until:
 
 
 def deliver(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
+    adapters: Adapters,
+    claim: Claim,
+    routed: list[Outgoing],
+    until: Until,
+    repeats: Repeats,
 ) -> Failure | None:
     """Make one attempt; return what stopped it, None once the target has everything.
 
@@ -68,13 +72,17 @@ def deliver(
     name = adapters.target.name
     with IN_WORK.labels(name).track_inprogress(), SECONDS.labels(name).time():
         try:
-            return _over_kept(adapters, claim, routed, until)
+            return _over_kept(adapters, claim, routed, until, repeats)
         except DeliveryError as error:
             return Failure.of(error)
 
 
 def _over_kept(
-    adapters: Adapters, claim: Claim, routed: list[Outgoing], until: Until
+    adapters: Adapters,
+    claim: Claim,
+    routed: list[Outgoing],
+    until: Until,
+    repeats: Repeats,
 ) -> Failure | None:
     """Make the attempt over a kept adapter if there is one, and over a fresh one if that is dead.
 
@@ -83,32 +91,33 @@ def _over_kept(
     missing = _missing(claim, routed)
     with adapters.lend() as lent:
         try:
-            return _attempt(lent.adapter, adapters.target, claim, routed, until)
+            return _attempt(lent.adapter, claim, routed, until, repeats)
         except DeliveryError as error:
             dead = error.kind is ErrorKind.UNREACHABLE and _missing(claim, routed) == missing
             if not (lent.used and dead):
                 raise
         lent.adapter.close()
         log.info("connection.reopened", target=adapters.target.name)
-        return _attempt(lent.adapter, adapters.target, claim, routed, until)
+        return _attempt(lent.adapter, claim, routed, until, repeats)
 
 
 def _attempt(
     adapter: Adapter,
-    target: Target,
     claim: Claim,
     routed: list[Outgoing],
     until: Until,
+    repeats: Repeats,
 ) -> Failure | None:
-    missing = _missing(claim, routed)
+    missing, target = _missing(claim, routed), repeats.target
     sizes = {each.instance.number: each.instance.size for each in missing}
-    outcomes = _outcomes(adapter, claim, missing, keep_order=target.keep_order)
+    outcomes = _outcomes(adapter, claim, missing, repeats)
     for count, outcome in enumerate(outcomes, 1):
         reached("dispatcher.response_received")
         claim.note(outcome=outcome.model_dump(mode="json"))
         reached("dispatcher.outcome_noted")
         INSTANCES.labels(target.name, target.type, outcome.outcome.value).inc()
-        if outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING):
+        sent = outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING)
+        if sent and outcome.number not in repeats.skipped:
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
         if until.over(last=count == len(missing)):
             raise Stopped
@@ -123,21 +132,24 @@ def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:
 
 
 def _outcomes(
-    adapter: Adapter, claim: Claim, missing: list[Outgoing], *, keep_order: bool
+    adapter: Adapter, claim: Claim, missing: list[Outgoing], repeats: Repeats
 ) -> Iterator[InstanceOutcome]:
-    """Yield the outcomes of the missing instances; those whose file is damaged are not sent.
+    """Yield the outcomes of the missing instances; damaged files and repeated ones are not sent.
 
     Only one that is offered alone is sure to arrive before the next.
     """
-    sound = []
+    sound, keep_order = [], repeats.target.keep_order
     for each in missing if keep_order else in_turn(missing, claim.record.setbacks):
         if _size(each.path) == each.instance.size:
             sound.append(each)
         else:
             yield each.outcome(Outcome.NOT_SENT, detail="its file in the spool is damaged")
+    known = {outcome.number: outcome for outcome in repeats.known(sound)}
+    yield from known.values()
+    sound = [each for each in sound if each.instance.number not in known]
     try:
         for part in ([each] for each in sound) if keep_order else filter(None, [sound]):
-            yield from adapter.send(part)
+            yield from map(repeats.remarked, adapter.send(part))
     except DeliveryError:
         raise
     except Exception as error:  # a fault in an adapter must become a visible reason

@@ -14,6 +14,7 @@ import structlog
 
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
+from crossdock.config.targets import Target
 from crossdock.errors import SpoolError
 from crossdock.faults import reached
 from crossdock.messages import DeliveryAttempted
@@ -26,6 +27,7 @@ from dispatcher.deliver import Until, deliver
 from dispatcher.facts import attempted, finished, held_unread, routed_instances
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
+from dispatcher.repeats import Repeats
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide, spent
 
 
@@ -141,7 +143,9 @@ class Delivery:
         if not all(self._record.confirmed(each.instance.number) for each in routed):
             self._claim.note(**{"try": self._started})
             reached("dispatcher.try_noted")
-        failure = deliver(adapters, self._claim, routed, Until(self._means.stopping, enough))
+        until = Until(self._means.stopping, enough)
+        with self._repeats(adapters.target) as repeats:
+            failure = deliver(adapters, self._claim, routed, until, repeats)
         if failure is not None or settings_of(adapters.target) is None:
             return failure
         if is_final_when_stored(adapters.target) and not self._record.commitment.stored:
@@ -149,6 +153,12 @@ class Delivery:
             self._claim.note(commitment="stored")
         commitments = self._means.spool.commitments
         return settle(commitments, adapters, self._stored.id, self._claim, routed)
+
+    def _repeats(self, target: Target) -> Repeats:
+        """Return what the target has got before; what a person has sent again goes all the same."""
+        again = bool(self._record.routed.again_at)
+        delivered, clock = self._means.spool.delivered, self._means.clock
+        return Repeats(delivered, target, self._stored.id, clock, skips=not again)
 
     def _wait(self, waits: Waits) -> None:
         fact = self._attempted(next_try=waits.until)

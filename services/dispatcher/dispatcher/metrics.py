@@ -39,3 +39,8 @@ PAUSED_UNTIL = Gauge(
     "Unix time at which a target that failed is tried again; 0 while it is not left alone.",
     ["target"],
 )
+REPEATED = Counter(
+    "crossdock_instances_repeated",
+    "Instances that a target had before: skipped as identical, or replaced by other bytes.",
+    ["target", "how"],
+)

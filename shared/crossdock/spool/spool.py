@@ -38,6 +38,7 @@ class Spool:
         self.retired = root / "retired"
         self.commitments = Commitments(root)
         self.owed = OwedReports(root)
+        self.delivered = root / "delivered"
 
     def prepare(self) -> None:
         """Make the directories.

@@ -87,7 +87,14 @@ def _verified(
     seen: set[str],
 ) -> Verified:
     def found(stored: StoredParcel) -> list[Problem]:
-        return [*look(stored), *leftovers(partial(problem_at, root), path, now)]
+        report = partial(problem_at, root)
+        try:
+            return [*look(stored), *leftovers(report, path, now)]
+        except FileNotFoundError:
+            return [report(path, "it changes while it is looked at", "look again")]
+        except OSError as error:
+            words = f"it cannot be read: {error.strerror}"
+            return [report(path, words, "look after the disk and its permissions")]
 
     stored = StoredParcel(path)
     problems = found(stored)

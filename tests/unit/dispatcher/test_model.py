@@ -367,6 +367,7 @@ class Deliveries(RuleBasedStateMachine):
                 ):
                     self._work(target, Plan(), [])
             self._tick(30.0)
+        self.reconcile()
         assert not [stored.id for stored in self.spool.stored() if self._unfinished(stored)]
         self.each_delivery_is_in_one_state_and_what_is_held_says_why()
         for stored in self.spool.stored():

@@ -77,6 +77,12 @@ class TargetBase(Configured):
     check_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
         300.0, description="Seconds between the checks by the clock; 0 for none."
     )
+    skip_repeated: bool = Field(
+        False,
+        description="Do not send an instance again whose identical bytes this target has confirmed "
+        "in the last 90 days. Only for a target that keeps what it gets: one that was emptied "
+        "since would not get it.",
+    )
     contact: Email = Field("", description="E-mail address of whom to ask about this target.")
     description: Text = ""
 
