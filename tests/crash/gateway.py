@@ -30,13 +30,13 @@ class Broker:
     """What carries the messages: a RabbitMQ, or the embedded broker if there is none.
 
     The embedded broker has no process that could be killed. What can be lost of it are its files,
-    so they are, which is worse.
+    so they are, which is worse. ``since`` is when its queues were there, or there again.
     """
 
     def __init__(self, data: Path, server: RabbitMQ | None) -> None:
         self._files = data / "broker"
         self._server = server
-        self._since = time.monotonic()
+        self.since = time.monotonic()
 
     @property
     def url(self) -> str:
@@ -52,13 +52,13 @@ class Broker:
             self._wipe()
             return
         # RabbitMQ 3.10 forgets a queue that is younger than its own sync, and never mends it.
-        until(lambda: time.monotonic() - self._since > _GROWN_UP_SECONDS, what="no newborn queues")
+        until(lambda: time.monotonic() - self.since > _GROWN_UP_SECONDS, what="no newborn queues")
         self._server.kill()
 
     def start(self) -> None:
         if self._server is not None:
             self._server.start()
-            self._since = time.monotonic()
+            self.since = time.monotonic()
 
     def _wipe(self) -> None:
         for letter in [*self._files.glob("queues/*/*/*"), *self._files.glob("taken/*/*/*")]:
@@ -87,6 +87,7 @@ class Gateway:
         until(lambda: self._answers("/healthz"), 40, "config-api answers", step=_LOOK_SECONDS)
         self.configure(self.document)
         self.wait_ready()
+        self.broker.since = time.monotonic()
 
     def close(self) -> None:
         self.disarm()

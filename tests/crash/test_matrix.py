@@ -15,7 +15,7 @@ from crash.targets import Sent
 from waiting import until
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_got_a_success_arrives_once_whoever_is_killed(
     house: House, case: Case, tmp_path: Path
@@ -33,7 +33,7 @@ def test_what_got_a_success_arrives_once_whoever_is_killed(
         until(lambda: not any(thread.is_alive() for thread in threads), 60, "all is sent")
         until(lambda: house.settled(study), 60, "all has arrived")
         if not (case.victim == "broker" and gateway.broker.forgets):
-            until(lambda: house.recorded(study), 30, "the ledger says so", step=0.1)
+            until(lambda: house.recorded(study), 60, "the ledger says so", step=0.1)
     finally:
         for sender in senders:
             sender.stop()

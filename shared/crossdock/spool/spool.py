@@ -11,7 +11,7 @@ from pathlib import Path
 from crossdock.errors import SpoolError
 from crossdock.model import Parcel, new_id
 from crossdock.spool.commitments import Commitments
-from crossdock.spool.durable import move, sync_directory, write_file
+from crossdock.spool.durable import locked, move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
 from crossdock.spool.marker import Routed
 from crossdock.spool.open_parcel import PARCEL, OpenParcel, Origin
@@ -128,11 +128,17 @@ class Spool:
     def hold_part(self, stored: StoredParcel, numbers: set[int], reason: str) -> StoredParcel:
         """Make a held parcel of those instances of another that nobody wanted.
 
-        Its files are hard links. Doing it twice is the same as once.
+        Its files are hard links. Doing it twice is the same as once, also at the same time.
         """
         part = StoredParcel(self.held / f"{stored.id}u")
-        if part.path.exists():
-            return part
+        with locked(stored.path):
+            if not part.path.exists():
+                self._make_part(stored, part, numbers, reason)
+        return part
+
+    def _make_part(
+        self, stored: StoredParcel, part: StoredParcel, numbers: set[int], reason: str
+    ) -> None:
         made = StoredParcel(self.incoming / f"{part.id}.new")
         shutil.rmtree(made.path, ignore_errors=True)
         made.path.mkdir(mode=0o750)
@@ -144,7 +150,6 @@ class Spool:
         write_file(made.path / PARCEL, parcel.model_dump_json().encode())
         made.annotate(reason)
         move(made.path, part.path)
-        return part
 
     def unhold(self, held: StoredParcel) -> StoredParcel:
         """Give a held parcel back to the router."""

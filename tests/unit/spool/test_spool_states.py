@@ -1,6 +1,7 @@
 """Whatever happens to parcels in whatever order, none is lost and none is in two places."""
 
 import tempfile
+import threading
 from pathlib import Path
 
 from hypothesis import settings
@@ -190,6 +191,25 @@ def test_the_unwanted_part_of_a_parcel_is_held_by_itself(tmp_path: Path) -> None
     assert [each.number for each in part.parcel.instances] == [2, 3]
     assert all(part.file(each).exists() for each in part.parcel.instances)
     assert len(stored.parcel.instances) == 4
+
+
+def test_several_who_hold_the_same_part_at_once_make_one_whole_part(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "spool")
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 12))
+    begin, parts = threading.Barrier(4), []
+
+    def hold() -> None:
+        begin.wait(10)
+        parts.append(spool.hold_part(stored, set(range(2, 13)), "no rule wants it"))
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [len(part.parcel.instances) for part in parts] == [11] * 4
+    (held,) = spool.all_held()
+    assert len(list(held.path.glob("*.dcm"))) == 11
 
 
 def test_a_retired_parcel_is_deleted_whole_and_one_that_is_not_final_never(tmp_path: Path) -> None:
