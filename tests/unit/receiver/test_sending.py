@@ -201,7 +201,7 @@ def test_a_parcel_that_is_to_be_sent_again_is_not_deleted_meanwhile(bench: Bench
     stored = delivered(bench)
     (stored.path / "pending").mkdir()
     (stored.path / "pending/a").touch()
-    bench.spool.sweep_retired(0.0)
+    assert not bench.spool.delete_retired(stored.id)
     assert stored.path.exists()
 
 
