@@ -251,7 +251,7 @@ class Consumers:
         # Of several queues one more message each is at hand, or none would wait when a turn ends.
         prefetch = target.concurrency + (len(priorities) > 1)
         try:
-            for priority in priorities:
+            for priority in filter(priorities.__contains__, Priority):  # the most urgent first
                 queue, handler = (
                     deliveries(target.name, priority),
                     self._handler(consumed, priority),

@@ -87,6 +87,7 @@ class Orphanage:
         if self._known is None:
             return True
         targets, revision = self._known
+        left = False
         try:
             for stored, target in orphans(self._spool, self._protocols, targets, revision):
                 reason = (
@@ -94,6 +95,7 @@ class Orphanage:
                     " add it again and retry, or move the delivery to another, or discard it"
                 )
                 self._hold(stored, target, reason)
+                left |= stored.marker(target).exists()  # it was in work
                 if self._stopping.is_set():
                     break
         except BusError as error:
@@ -102,4 +104,4 @@ class Orphanage:
         except OSError as error:
             log.error("orphans.postponed", reason=error.strerror)
             return False
-        return True
+        return not left
