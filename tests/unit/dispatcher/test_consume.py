@@ -166,8 +166,12 @@ def test_a_target_whose_settings_are_mended_is_asked_at_once(place: Place) -> No
 
 def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(place: Place) -> None:
     begun, go_on, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+    in_force = threading.Event()
 
-    def handle(_adapters: Adapters, _message: Message, _report: Report, _turn: Turn) -> None:
+    def handle(adapters: Adapters, _message: Message, _report: Report, _turn: Turn) -> None:
+        if adapters.target.name == "other":
+            in_force.set()
+            return
         begun.release()
         assert go_on.wait(20)
         ended.release()
@@ -179,10 +183,13 @@ def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(plac
         for _ in range(3):
             send(place, 1, "research")
         assert begun.acquire(timeout=10)
-        consumers.configure(gateway(place.target(paused="the share is moved")))
-        until(lambda: place.bus.depth(deliveries("research")) == 2, what="the others are back")
+        send(place, 1, "other")
+        paused = place.target(paused="the share is moved")
+        consumers.configure(gateway(paused, place.target("other")))
+        assert in_force.wait(10)
         go_on.set()
         assert ended.acquire(timeout=10)
+        until(lambda: place.bus.depth(deliveries("research")) == 2, what="the others are back")
         assert not begun.acquire(timeout=0.2)
         consumers.configure(gateway(place.target()))
         assert begun.acquire(timeout=10)
