@@ -1,5 +1,6 @@
 """Bytes that arrive: a file under ``incoming/`` until it is whole and, where wanted, synced."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,9 @@ class Arrival:
         """Give the bytes their name in a parcel; with ``sync`` they are durable before.
 
         The name is not durable yet: that is for whoever owns the directory.
+
+        Raises:
+            OSError: they do not have it.
         """
         assert self._descriptor is not None, "placed after its end"  # noqa: S101 — our own bug
         if self._head:
@@ -58,7 +62,12 @@ class Arrival:
             os.fdatasync(self._descriptor)
             reached("receiver.synced")
         self._close()
-        os.rename(self._path, destination)  # noqa: PTH104 — for a Path costs more than the call
+        try:
+            os.rename(self._path, destination)  # noqa: PTH104 — for a Path costs more than the call
+        except OSError:
+            with contextlib.suppress(OSError):
+                Path(self._path).unlink()
+            raise
 
     def discard(self) -> None:
         """Forget what arrived. Safe to call at any time; after ``place`` it does nothing."""
