@@ -87,12 +87,7 @@ class StoredParcel:
         with locked(self.path):
             if self.routed:
                 return
-            made = self.path / f".{PENDING}"
-            shutil.rmtree(made, ignore_errors=True)  # a router may have died in the middle of it
-            made.mkdir()
-            for routed in deliveries:
-                write_file(made / routed.target, first_line(routed))
-            move(made, self.path / PENDING)
+            _make_pending(self, deliveries)
 
     def also_route(self, routed: Routed) -> None:
         """Write the marker of one more delivery, beside one that is pending and claimed by us.
@@ -120,11 +115,12 @@ class StoredParcel:
         """
         with locked(self.path):
             self._check_complete(elsewhere=self.path.parent != parcels)
-            if not self.marker(routed.target).exists():
-                self._begin(routed)
-            if self.path.parent != parcels:
-                move(self.path, parcels / self.id)
-        return StoredParcel(parcels / self.id)
+            place = self
+            if self.routed and self.path.parent != parcels:
+                place = _moved(self, parcels)  # if we die after it, it is retired again
+            if not place.marker(routed.target).exists():
+                _begin(place, routed)
+            return place if place.path.parent == parcels else _moved(place, parcels)
 
     def _check_complete(self, *, elsewhere: bool) -> None:
         if not elsewhere:
@@ -133,21 +129,6 @@ class StoredParcel:
             return
         if not all(self.file(instance).exists() for instance in self.parcel.instances):
             raise SpoolError("the parcel is being deleted: its time in the spool is over")
-
-    def _begin(self, routed: Routed) -> None:
-        marker = self.marker(routed.target)
-        if not marker.parent.exists():
-            marker.parent.mkdir()
-            sync_directory(self.path)
-        held, done = self.marker(routed.target, HELD), self.marker(routed.target, DONE)
-        if held.exists():
-            write_file(held, first_line(routed))
-            move(held, marker)
-        else:
-            write_file(marker, first_line(routed))
-            if done.exists():
-                done.unlink()
-                sync_directory(done.parent)
 
     def widen(self, target: str, numbers: Iterable[int]) -> bool:
         """Have a pending delivery bring these instances, too; False if it is gone or in work.
@@ -273,3 +254,37 @@ class StoredParcel:
                 Path(directory, file).unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 Path(directory).rmdir()
+
+
+def _moved(stored: StoredParcel, directory: Path) -> StoredParcel:
+    move(stored.path, directory / stored.id)
+    return StoredParcel(directory / stored.id)
+
+
+def _begin(stored: StoredParcel, routed: Routed) -> None:
+    """Write the marker of a delivery that is not pending; under the parcel's lock."""
+    marker = stored.marker(routed.target)
+    held, done = stored.marker(routed.target, HELD), stored.marker(routed.target, DONE)
+    if held.exists():
+        write_file(held, first_line(routed))
+        marker.parent.mkdir(exist_ok=True)
+        sync_directory(stored.path)
+        move(held, marker)
+        return
+    if marker.parent.exists():
+        write_file(marker, first_line(routed))
+    else:
+        _make_pending(stored, [routed])
+    if done.exists():
+        done.unlink()
+        sync_directory(done.parent)
+
+
+def _make_pending(stored: StoredParcel, deliveries: Iterable[Routed]) -> None:
+    """Write the first markers in one rename: a directory without any says that it was routed."""
+    made = stored.path / f".{PENDING}"
+    shutil.rmtree(made, ignore_errors=True)  # of a writer that was killed
+    made.mkdir()
+    for routed in deliveries:
+        write_file(made / routed.target, first_line(routed))
+    move(made, stored.path / PENDING)

@@ -349,6 +349,8 @@ def test_wherever_the_router_dies_nothing_is_lost_and_asking_again_finishes_it(
                 finished = False
             fuse.left = None
             assert owed(bench, stored) >= missing, f"lost after {steps} steps"
+            held = bench.spool.find_held(stored.id)
+            assert held is None or not held.routed or held.targets("pending"), "routed to nobody"
             bench.reconciler.run(grace=0.0)
             assert owed(bench, stored) >= missing, f"lost after {steps} steps"
             answer = bench.respond(wish)
