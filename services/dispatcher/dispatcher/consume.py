@@ -28,9 +28,10 @@ from dispatcher.adapters import Adapters
 from dispatcher.breaker import Breaker, Pause
 from dispatcher.delivery import Enough, Report
 from dispatcher.dispatch import Turn
-from dispatcher.metrics import PAUSED, PAUSED_UNTIL, WINDOW_CLOSED
+from dispatcher.metrics import Standings
 from dispatcher.retry import Failure, RetryPolicy
 from dispatcher.turns import Gate
+from dispatcher.windows import Windows
 
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 Handle = Callable[[Adapters, Message, Report, Turn], None]
 
 _AGAIN_SECONDS = 1.0  # after the broker failed us
-_LOOK_SECONDS = 60.0  # at the time windows, because a machine's clock may be set
 _CLOSED_SECONDS = 0.05  # between two looks whether a target that failed is consumed no longer
 
 
@@ -100,11 +100,11 @@ class Consumers:
         self._handle = handle
         self._protocols = frozenset(protocols)
         self._breaker = Breaker(policy)
-        self._clock = clock
+        self._windows = Windows(clock)
         self._targets: dict[str, Target] = {}
         self._priorities: dict[str, frozenset[Priority]] = {}
         self._consumed: dict[str, _Consumed] = {}
-        self._shown: set[str] = set()
+        self._standings = Standings()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -188,7 +188,7 @@ class Consumers:
     def _settle(self) -> float | None:
         """Consume what should be consumed and nothing else; return when to look again."""
         targets, now = self._targets, time.monotonic()
-        pauses, closed, change = self._paused(now), *self._windows(targets)
+        pauses, (closed, wait) = self._paused(now), self._windows.look(targets)
         wanted = {name: self._wanted(each, closed) for name, each in targets.items()}
         for name, consumed in list(self._consumed.items()):
             same = (targets.get(name), wanted.get(name)) == (consumed.target, consumed.priorities)
@@ -198,11 +198,12 @@ class Consumers:
                 del self._consumed[name]
                 consumed.close()
                 log.info("target.unconsumed", target=name, window_closed=name in closed)
-        self._show(targets, pauses, closed, now)
+        self._show(targets, pauses, closed)
         for name, target in targets.items():
             if name not in self._consumed and name not in pauses and wanted[name]:
                 self._consumed[name] = self._consume(target, wanted[name])
-        return min((*(each.until - now for each in pauses.values()), *change), default=None)
+        waits = [wait] if wait is not None else []
+        return min([each.until - now for each in pauses.values()] + waits, default=None)
 
     def _wanted(self, target: Target, closed: Collection[str]) -> frozenset[Priority]:
         """Return the priorities whose queues are to be consumed, unless the target is paused."""
@@ -211,31 +212,15 @@ class Consumers:
             return used
         return used & {Priority.URGENT} if target.urgent_any_time else frozenset()
 
-    def _windows(self, targets: dict[str, Target]) -> tuple[set[str], list[float]]:
-        """Return the targets whose time windows are closed, and in how many seconds to look again."""
-        now = self._clock()
-        timed = [target for target in targets.values() if target.windows]
-        closed = {target.name for target in timed if not target.is_open(now)}
-        changes = [change - now for each in timed if (change := each.next_change(now)) is not None]
-        return closed, [min(_LOOK_SECONDS, *changes)] if changes else []
-
     def _show(
         self,
         targets: Collection[str],
         pauses: Mapping[str, Pause],
         closed: Collection[str],
-        now: float,
     ) -> None:
-        """Set the metrics of each target, and drop those of targets that are gone."""
-        for name in self._shown.difference(targets):
-            for metric in (PAUSED, PAUSED_UNTIL, WINDOW_CLOSED):
-                metric.remove(name)
-        self._shown = set(targets)
-        for name in targets:
-            PAUSED.labels(name).set(name in pauses)
-            until = time.time() + pauses[name].until - now if name in pauses else 0.0
-            PAUSED_UNTIL.labels(name).set(until)
-            WINDOW_CLOSED.labels(name).set(name in closed)
+        offset = time.time() - time.monotonic()
+        ends = {name: round(pause.until + offset, 1) for name, pause in pauses.items()}
+        self._standings.show({name: (ends.get(name, 0.0), name in closed) for name in targets})
 
     def _paused(self, now: float) -> dict[str, Pause]:
         with self._lock:

@@ -1,5 +1,7 @@
 """What a dispatcher counts. Labels are names from the configuration, never from a patient."""
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 
@@ -44,3 +46,25 @@ REPEATED = Counter(
     "Instances that a target had before: skipped as identical, or replaced by other bytes.",
     ["target", "how"],
 )
+
+
+class Standings:
+    """Shows how each target stands; sets only what has changed, for there may be a thousand."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, tuple[float, bool]] = {}
+
+    def show(self, standings: Mapping[str, tuple[float, bool]]) -> None:
+        """Show until when (Unix time, 0 for not) a target is left alone, and if its window is closed.
+
+        Targets that are not in ``standings`` are gone, and so are their metrics.
+        """
+        for name in self._shown.keys() - standings.keys():
+            for metric in (PAUSED, PAUSED_UNTIL, WINDOW_CLOSED):
+                metric.remove(name)
+        for name, (until, closed) in standings.items():
+            if self._shown.get(name) != (until, closed):
+                PAUSED.labels(name).set(until > 0)
+                PAUSED_UNTIL.labels(name).set(until)
+                WINDOW_CLOSED.labels(name).set(closed)
+        self._shown = dict(standings)
