@@ -187,9 +187,7 @@ class StoredParcel:
         claim.sync()
         name = HELD if state is DeliveryState.HELD else DONE
         with locked(self.path):
-            directory = self.path / name
-            directory.mkdir(exist_ok=True)
-            move(claim.path, directory / claim.path.name)
+            move(claim.path, self._directory(name) / claim.path.name)
         claim.release()
 
     def resume(self, target: str) -> None:
@@ -214,8 +212,15 @@ class StoredParcel:
             with held.open("r+b") as journal:  # appending would make a marker that is not there
                 journal.seek(0, os.SEEK_END)
                 journal.write(journal_line(entry))
-            (self.path / state).mkdir(exist_ok=True)
-            move(held, self.marker(target, state))
+            move(held, self._directory(state) / target)
+
+    def _directory(self, state: str) -> Path:
+        """Return the directory of a state, whose own name is durable."""
+        directory = self.path / state
+        if not directory.exists():
+            directory.mkdir()
+            sync_directory(self.path)
+        return directory
 
     def retire(self, retired: Path) -> bool:
         """Move the parcel to ``retired`` if all its deliveries are final; return whether it was."""
