@@ -98,10 +98,12 @@ class CommitmentReports:
     def close(self) -> None:
         """Stop, and give up the report under way: it is owed still."""
         self._stopping.set()
-        telling = self._telling
-        if telling is not None:
-            telling.abort()
-        self._thread.join(_CONNECT_SECONDS + 1.0)
+        deadline = time.monotonic() + _CONNECT_SECONDS + 1.0
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            telling = self._telling
+            if telling is not None:
+                telling.abort()  # in vain where it is just being connected
+            self._thread.join(0.1)
 
     def configure(self, gateway: Gateway) -> None:
         """Report with the TLS settings of these store nodes from now on."""

@@ -14,7 +14,9 @@ from machine import crossdock
 
 
 NOW = datetime.now(UTC)
-OPENS = (NOW + timedelta(hours=6)).replace(second=0, microsecond=0)
+OPENS = (NOW + timedelta(hours=12)).replace(
+    second=0, microsecond=0
+)  # hours away in every zone here
 WINDOW = {"from": f"{OPENS:%H:%M}", "to": f"{OPENS + timedelta(hours=1):%H:%M}"}
 
 
