@@ -118,8 +118,10 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a condition holds.
+def wait_for(
+    condition: Callable[[], bool], seconds: float, what: str, *, every: float = _ASK_SECONDS
+) -> None:
+    """Wait until a condition holds; ``every`` so many seconds it is looked at.
 
     Raises:
         RuntimeError: it did not in time.
@@ -128,7 +130,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"not within {seconds:g} s: {what}")
-        time.sleep(_ASK_SECONDS)
+        time.sleep(every)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[
     targets = [_dead(size, number) for number in range(size.targets - 1)]
     began = time.perf_counter()
     with gateway.running(), connect(gateway.broker, name="scale") as bus:
-        wait_for(partial(queued, bus, targets, size.waiting), _DEADLINE, "all are queued")
+        all_queued = partial(queued, bus, targets, size.waiting)
+        wait_for(all_queued, _DEADLINE, "all are queued", every=2.0)
         refilled = time.perf_counter() - began
     began = time.perf_counter()
     with gateway.running():
