@@ -17,6 +17,7 @@ from config_api.database import Database
 from config_api.kept import with_secrets
 from config_api.leaving import Leaving, Waiting, keep_draining, without_draining
 from config_api.pauses import with_pauses
+from config_api.queued import UNFINISHED
 from config_api.tables import DeliveryRow, RevisionRow
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
@@ -24,7 +25,6 @@ from crossdock.config.snapshot import Gateway, parse_gateway, usable_gateway
 from crossdock.errors import BusError, CrossdockError
 from crossdock.faults import reached
 from crossdock.messages import ConfigChanged
-from crossdock.model import DeliveryState
 
 
 log = structlog.get_logger(__name__)
@@ -240,9 +240,8 @@ def _unfinished(
     session: Session, targets: frozenset[str], settled: frozenset[str]
 ) -> dict[str, int]:
     """Count the unfinished deliveries of targets; one without any is left out."""
-    states = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
     query = select(DeliveryRow.id, DeliveryRow.target)
-    query = query.where(DeliveryRow.target.in_(targets), DeliveryRow.state.in_(states))
+    query = query.where(DeliveryRow.target.in_(targets), DeliveryRow.state.in_(UNFINISHED))
     rows = session.execute(query) if targets else ()
     return Counter(target for identifier, target in rows if identifier not in settled)
 
@@ -254,15 +253,3 @@ def _removed_targets(changes: list[Change]) -> list[str]:
 def replace_with(document: Any) -> Edit:
     """Return the edit that puts ``document`` in the place of all there is, but for pauses."""
     return lambda old: with_pauses(document, old)
-
-
-def standstills(session: Session) -> dict[str, str]:
-    """Return why nothing is sent to the targets that somebody disabled or paused, by name."""
-    stopped = [
-        item
-        for item in _newest(session).document.get("targets", ())
-        if item.get("paused") or not item.get("enabled", True)
-    ]
-    return {
-        target.name: target.standstill for target in usable_gateway({"targets": stopped}).targets
-    }

@@ -44,13 +44,14 @@ class LedgerCollector(Collector):
     def _query(self) -> list[GaugeMetricFamily]:
         deliveries, oldest = _families()
         try:
-            counts, since = self._records.counts(), self._records.oldest_waiting()
+            counts, left = self._records.counts(), self._records.unfinished()
         except DatabaseUnavailable:
             return []
         for (target, state), count in counts.items():
             deliveries.add_metric([target, state], count)
-        for target, at in since.items():
-            oldest.add_metric([target], max(0.0, time.time() - at))
+        for target, each in left.items():
+            if each.oldest_waiting is not None:
+                oldest.add_metric([target], max(0.0, time.time() - each.oldest_waiting))
         return [deliveries, oldest]
 
 

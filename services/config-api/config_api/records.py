@@ -1,6 +1,6 @@
 """Reads the ledger: lists that can be filtered and paged, single records, and numbers."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -14,9 +14,8 @@ from config_api.answers import (
     ParcelSummary,
     WaitingAnswer,
 )
-from config_api.configuration import standstills
 from config_api.database import Database
-from config_api.queued import waiting_for
+from config_api.queued import UNFINISHED, Unfinished, unfinished, waiting_for
 from config_api.tables import AttemptRow, DeliveryRow, ParcelRow
 from crossdock.model import DeliveryState, InstanceOutcome, ParcelState, Priority
 
@@ -30,18 +29,6 @@ class Page:
 
     limit: int = 50
     before: str | None = None
-
-
-UNFINISHED = (DeliveryState.WAITING.value, DeliveryState.HELD.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """How many deliveries of a target wait, since when (Unix time) the oldest, and how many are held."""
-
-    waiting: int = 0
-    held: int = 0
-    oldest_waiting: float | None = None
 
 
 class Records:
@@ -138,19 +125,8 @@ class Records:
 
     def unfinished(self) -> dict[str, Unfinished]:
         """Return what waits and what is held, by target; a target without either is left out."""
-        oldest = func.min(DeliveryRow.routed_at)
-        query = select(DeliveryRow.target, DeliveryRow.state, func.count(), oldest)
-        query = query.where(DeliveryRow.state.in_(UNFINISHED))
-        found: dict[str, Unfinished] = {}
         with self._database.reading() as session:
-            rows = session.execute(query.group_by(DeliveryRow.target, DeliveryRow.state))
-            for target, state, count, since in rows:
-                known = found.get(target, Unfinished())
-                if state == DeliveryState.HELD:
-                    found[target] = replace(known, held=count)
-                else:
-                    found[target] = replace(known, waiting=count, oldest_waiting=since)
-        return found
+            return unfinished(session)
 
     def unfinished_ids(
         self, criteria: dict[str, Any], *, after: str | None = None, limit: int
@@ -167,14 +143,6 @@ class Records:
         query = _unfinished(select(func.count()).select_from(DeliveryRow), criteria)
         with self._database.reading() as session:
             return session.scalar(query) or 0
-
-    def oldest_waiting(self) -> dict[str, float]:
-        """Return per target the Unix time since when its oldest waiting delivery waits."""
-        query = select(DeliveryRow.target, func.min(DeliveryRow.routed_at))
-        query = query.where(DeliveryRow.state == DeliveryState.WAITING.value)
-        with self._database.reading() as session:
-            rows = session.execute(query.group_by(DeliveryRow.target))
-            return {target: at for target, at in rows if at is not None}
 
 
 _NEWEST_ATTEMPT = (
@@ -217,17 +185,7 @@ def _paged(query: Query, column: Any, page: Page) -> Query:
 def _summaries(session: Session, query: Query) -> list[DeliverySummary]:
     rows = [(row, parcel) for row, parcel in session.execute(query)]
     newest = _newest_attempts(session, [row.id for row, _ in rows])
-    found = [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
-    stopped = standstills(session)
-    return [_stopped(each, stopped.get(each.target)) for each in found]
-
-
-def _stopped(summary: DeliverySummary, why: str | None) -> DeliverySummary:
-    """Return a delivery as it is where nothing is sent to its target for a reason."""
-    if why is None or summary.state is not DeliveryState.WAITING:
-        return summary
-    reason = f"{why}; {summary.reason}" if summary.reason else why
-    return summary.model_copy(update={"reason": reason, "next_try": None})
+    return [_summary(row, parcel, *newest.get(row.id, (None, 0))) for row, parcel in rows]
 
 
 def _newest_attempts(session: Session, ids: list[str]) -> dict[str, tuple[AttemptRow, int]]:

@@ -20,7 +20,8 @@ from config_api.changes import Document, changes_between
 from config_api.configuration import Changed, Configuration, Conflict, Edit, Revision, Wish
 from config_api.database import DatabaseUnavailable
 from config_api.leaving import Leaving, Waiting
-from config_api.records import Records, Unfinished
+from config_api.queued import Unfinished
+from config_api.records import Records
 from config_api.wishes import Filter
 from crossdock.bus import Bus
 from crossdock.bus.topology import LEDGER

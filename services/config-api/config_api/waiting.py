@@ -1,7 +1,7 @@
 """Says why a delivery waits that nothing is wrong with.
 
-Its target's time window is closed, or the target keeps the order of a series and an older
-delivery is not done yet.
+Somebody disabled or paused its target, the target's time window is closed, or the target keeps the
+order of a series and an older delivery is not done yet.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,11 @@ def explained(
     Raises:
         DatabaseUnavailable: the database cannot be used.
     """
-    targets = {each.name: each for each in gateway.targets if each.windows or each.keep_order}
+    targets = {
+        each.name: each
+        for each in gateway.targets
+        if each.standstill or each.windows or each.keep_order
+    }
     return [
         _explained(each, targets[each.target], records, now)
         if each.state is DeliveryState.WAITING and each.target in targets
@@ -36,14 +40,15 @@ def explained(
 
 
 def _explained(delivery: Delivery, target: Target, records: Records, now: float) -> Delivery:
-    words, next_try = "", delivery.next_try
+    if target.standstill:
+        reason = "; ".join(filter(None, (target.standstill, delivery.reason)))
+        return delivery.model_copy(update={"reason": reason, "next_try": None})
     any_time = delivery.priority is Priority.URGENT and target.urgent_any_time
-    older = records.older_waiting(delivery) if target.keep_order else None
     if not any_time and not target.is_open(now):
         words, next_try = window_words(target, now), _opening(target, delivery, now)
-    elif older is not None:
-        words = f"{older} is an older delivery of its series"
-    if not words:
+    elif target.keep_order and (older := records.older_waiting(delivery)):
+        words, next_try = f"{older} is an older delivery of its series", delivery.next_try
+    else:
         return delivery
     last = f"; the last attempt: {delivery.reason}" if delivery.reason else ""
     return delivery.model_copy(update={"reason": f"waits: {words}{last}", "next_try": next_try})

@@ -9,7 +9,7 @@ from config_api.answers import Done, Listing, StandingAnswer, TargetStanding
 from config_api.changes import Document
 from config_api.configuration import Wish
 from config_api.pauses import paused
-from config_api.records import Unfinished
+from config_api.queued import Unfinished
 from config_api.web.body import Actor, IfMatch, JsonObject, described
 from config_api.web.objects import Name
 from config_api.web.parts import Parts
