@@ -24,7 +24,7 @@ from crossdock.spool import Claim, Spool, StoredParcel
 from dispatcher.adapters import Adapters
 from dispatcher.commitment import Waits, is_final_when_stored, settings_of, settle
 from dispatcher.deliver import Until, deliver
-from dispatcher.facts import attempted, finished, held_unread, routed_instances
+from dispatcher.facts import attempted, held_unread
 from dispatcher.fallback import Fallbacks
 from dispatcher.metrics import ATTEMPTS
 from dispatcher.repeats import Repeats
@@ -103,7 +103,7 @@ class Delivery:
         """
         now = self._means.clock()
         try:
-            fact = finished(self._stored.parcel, self._record, DeliveryState.HELD, now, reason)
+            fact = self._stored.delivery_finished(self._record, DeliveryState.HELD, now, reason)
         except SpoolError:
             fact = held_unread(self._stored.id, self._target, now, reason)
         publish(self._means.bus, fact)
@@ -138,9 +138,9 @@ class Delivery:
         """Return what keeps the delivery from its end, None where nothing does."""
         routed = [
             Outgoing(instance, self._stored.file(instance))
-            for instance in routed_instances(self._stored.parcel, self._record)
+            for instance in self._record.wanted(self._stored.parcel)
         ]
-        if not all(self._record.confirmed(each.instance.number) for each in routed):
+        if self._record.missing(self._stored.parcel):
             self._claim.note(**{"try": self._started})
             reached("dispatcher.try_noted")
         until = Until(self._means.stopping, enough)
@@ -186,7 +186,7 @@ class Delivery:
         now = self._means.clock()
         publish(self._means.bus, self._attempted())
         reached("dispatcher.attempt_published")
-        end = finished(self._stored.parcel, self._record, DeliveryState.DELIVERED, now)
+        end = self._stored.delivery_finished(self._record, DeliveryState.DELIVERED, now)
         publish(self._means.bus, end)
         reached("dispatcher.end_published")
 

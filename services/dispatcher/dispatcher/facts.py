@@ -4,12 +4,9 @@ Numbers are where the delivery stands after the attempt, not what the attempt ad
 published again says the same.
 """
 
-from collections import Counter
-
 from crossdock.messages import DeliveryAttempted, DeliveryFinished
 from crossdock.model import (
     DeliveryState,
-    Instance,
     InstanceOutcome,
     Outcome,
     Parcel,
@@ -17,15 +14,6 @@ from crossdock.model import (
 )
 from crossdock.spool import DeliveryRecord
 from dispatcher.retry import Failure
-
-
-def routed_instances(parcel: Parcel, record: DeliveryRecord) -> list[Instance]:
-    """Return the instances of a parcel that its target is to get, in order."""
-    wanted = record.routed.instances
-    if wanted is None:
-        return list(parcel.instances)
-    numbers = set(wanted)
-    return [instance for instance in parcel.instances if instance.number in numbers]
 
 
 def attempted(
@@ -43,7 +31,7 @@ def attempted(
     is down there would be thousands, and ``detail`` says for all of them why.
     """
     outcomes = [outcome for _, outcome in sorted(record.outcomes.items())]
-    count = _count(parcel, record)
+    count = record.tally(parcel)
     return DeliveryAttempted(
         delivery=delivery_id(parcel.id, record.routed.target),
         attempt=record.tries,
@@ -66,24 +54,6 @@ def _in_words(record: DeliveryRecord, failure: Failure) -> str:
     return failure.detail + given
 
 
-def finished(
-    parcel: Parcel, record: DeliveryRecord, state: DeliveryState, at: float, reason: str = ""
-) -> DeliveryFinished:
-    """Return the fact that a delivery is delivered, or held for a reason."""
-    count = _count(parcel, record)
-    return DeliveryFinished(
-        delivery=delivery_id(parcel.id, record.routed.target),
-        state=state,
-        delivered=count[Outcome.DELIVERED],
-        warnings=count[Outcome.WARNING],
-        missing=count[Outcome.REFUSED] + count[Outcome.NOT_SENT],
-        reason=reason,
-        remark=record.remark,
-        at=at,
-        again_at=record.routed.again_at,
-    )
-
-
 def held_unread(parcel: str, target: str, at: float, reason: str) -> DeliveryFinished:
     """Return the fact that a delivery is held whose parcel or marker cannot be read."""
     return DeliveryFinished(
@@ -101,13 +71,3 @@ def first_refusal(record: DeliveryRecord) -> InstanceOutcome | None:
     """Return the first instance that was offered and not taken, None if there is none."""
     missing = (outcome for _, outcome in sorted(record.outcomes.items()) if not outcome.confirmed)
     return next(missing, None)
-
-
-def _count(parcel: Parcel, record: DeliveryRecord) -> Counter[Outcome]:
-    """Count the routed instances by outcome; without one they were not sent."""
-    return Counter(
-        record.outcomes[instance.number].outcome
-        if instance.number in record.outcomes
-        else Outcome.NOT_SENT
-        for instance in routed_instances(parcel, record)
-    )

@@ -16,7 +16,6 @@ from crossdock.config.snapshot import Gateway
 from crossdock.errors import BusError, SpoolError
 from crossdock.model import delivery_id
 from crossdock.spool import Claim, Routed, Spool, StoredParcel
-from dispatcher.facts import routed_instances
 from dispatcher.retry import Failure
 
 
@@ -97,8 +96,7 @@ class Fallbacks:
         target = self._gateway.target(name)
         if target is None:
             return f"its fallback target {name} is not configured"
-        every = [each.number for each in routed_instances(stored.parcel, record)]
-        missing = [number for number in every if not record.confirmed(number)]
+        missing = [each.number for each in record.missing(stored.parcel)]
         routed = Routed(
             target=name,
             protocol=target.type,

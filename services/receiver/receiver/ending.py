@@ -8,8 +8,7 @@ from typing import Self
 
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
-from crossdock.messages import DeliveryFinished
-from crossdock.model import DeliveryState, delivery_id
+from crossdock.model import DeliveryState
 from crossdock.spool import Claim, DeliveryRecord, Spool, StoredParcel
 
 
@@ -48,10 +47,7 @@ class Unfinished:
 
     def missing(self) -> list[int]:
         """Return the numbers of the instances that the target does not have yet, in order."""
-        wanted = self.record.routed.instances
-        if wanted is None:
-            wanted = tuple(instance.number for instance in self.stored.parcel.instances)
-        return [number for number in wanted if not self.record.confirmed(number)]
+        return [each.number for each in self.record.missing(self.stored.parcel)]
 
 
 def discard(delivery: Unfinished, spool: Spool, bus: Bus, reason: str) -> None:
@@ -61,27 +57,12 @@ def discard(delivery: Unfinished, spool: Spool, bus: Bus, reason: str) -> None:
         BusError: nobody could be told; the delivery is as before.
         OSError: the marker could not be moved; asking again is harmless.
     """
-    publish(bus, _discarded(delivery, reason))
     stored, claim = delivery.stored, delivery.claim
+    now = time.time()
+    publish(bus, stored.delivery_finished(delivery.record, DeliveryState.DISCARDED, now, reason))
     if claim is None:
         stored.discard_held(delivery.target, reason)
     else:
         claim.note(reason=reason)
         stored.conclude(claim, DeliveryState.DISCARDED)
     stored.retire(spool.retired)
-
-
-def _discarded(delivery: Unfinished, reason: str) -> DeliveryFinished:
-    outcomes = list(delivery.record.outcomes.values())
-    confirmed = sum(outcome.confirmed for outcome in outcomes)
-    warnings = sum(outcome.outcome == "warning" for outcome in outcomes)
-    return DeliveryFinished(
-        delivery=delivery_id(delivery.stored.id, delivery.target),
-        state=DeliveryState.DISCARDED,
-        delivered=confirmed - warnings,
-        warnings=warnings,
-        missing=len(delivery.missing()),
-        reason=reason,
-        at=time.time(),
-        again_at=delivery.record.routed.again_at,
-    )

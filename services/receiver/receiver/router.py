@@ -11,12 +11,11 @@ from crossdock.config import Gateway
 from crossdock.dicom.header import read_keywords
 from crossdock.faults import reached
 from crossdock.messages import (
-    DeliveryFinished,
     Message,
     ParcelReceived,
     ParcelRouted,
 )
-from crossdock.model import DeliveryState, Parcel, Priority, delivery_id
+from crossdock.model import DeliveryState, Parcel, Priority
 from crossdock.spool import Routed, Spool, StoredParcel
 from receiver.facts import parcel_held
 from receiver.routing import Routing, Rules, Wanted, facts_of
@@ -158,17 +157,6 @@ class Router:
             return
         reason = f"target {target} is not configured; add it and retry, or discard"
         claim.note(reason=reason)
-        publish(
-            self._bus,
-            DeliveryFinished(
-                delivery=delivery_id(stored.id, target),
-                state=DeliveryState.HELD,
-                delivered=0,
-                warnings=0,
-                missing=len(stored.parcel.instances),
-                reason=reason,
-                at=time.time(),
-                again_at=claim.record.routed.again_at,
-            ),
-        )
+        now = time.time()
+        publish(self._bus, stored.delivery_finished(claim.record, DeliveryState.HELD, now, reason))
         stored.conclude(claim, DeliveryState.HELD)

@@ -10,13 +10,14 @@ import errno
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from crossdock.errors import SpoolError
-from crossdock.model import Frozen, InstanceOutcome, Priority
+from crossdock.model import Frozen, Instance, InstanceOutcome, Outcome, Parcel, Priority
 from crossdock.spool.commitment_record import CommitmentRecord
 from crossdock.spool.durable import try_lock
 
@@ -74,6 +75,23 @@ class DeliveryRecord:
         """Whether the target has this instance."""
         outcome = self.outcomes.get(number)
         return outcome is not None and outcome.confirmed
+
+    def wanted(self, parcel: Parcel) -> list[Instance]:
+        """Return the instances of its parcel that the target is to get, in order."""
+        numbers = self.routed.instances
+        if numbers is None:
+            return list(parcel.instances)
+        chosen = set(numbers)
+        return [instance for instance in parcel.instances if instance.number in chosen]
+
+    def missing(self, parcel: Parcel) -> list[Instance]:
+        """Return those of the wanted instances that the target does not have yet."""
+        return [each for each in self.wanted(parcel) if not self.confirmed(each.number)]
+
+    def tally(self, parcel: Parcel) -> Counter[Outcome]:
+        """Count the wanted instances by outcome; without one they were not sent."""
+        known = (self.outcomes.get(each.number) for each in self.wanted(parcel))
+        return Counter(Outcome.NOT_SENT if each is None else each.outcome for each in known)
 
     def apply(self, entry: dict[str, object]) -> None:
         """Take one line of the journal into account; unknown ones are skipped."""

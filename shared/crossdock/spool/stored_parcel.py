@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from crossdock.errors import SpoolError
-from crossdock.messages import DeliveryRouted
-from crossdock.model import DeliveryState, Instance, Parcel, delivery_id
+from crossdock.messages import DeliveryFinished, DeliveryRouted
+from crossdock.model import DeliveryState, Instance, Outcome, Parcel, delivery_id
 from crossdock.spool.durable import locked, move, sync_directory, write_file
 from crossdock.spool.marker import (
     Claim,
@@ -172,6 +172,27 @@ class StoredParcel:
             priority=routed.priority,
             instead_of=routed.instead_of[-1] if routed.instead_of else "",
             again_at=routed.again_at,
+        )
+
+    def delivery_finished(
+        self, record: DeliveryRecord, state: DeliveryState, at: float, reason: str = ""
+    ) -> DeliveryFinished:
+        """Return the fact that a delivery is final, or held for a reason.
+
+        Raises:
+            SpoolError: the parcel's description is damaged.
+        """
+        count = record.tally(self.parcel)
+        return DeliveryFinished(
+            delivery=delivery_id(self.id, record.routed.target),
+            state=state,
+            delivered=count[Outcome.DELIVERED],
+            warnings=count[Outcome.WARNING],
+            missing=count[Outcome.REFUSED] + count[Outcome.NOT_SENT],
+            reason=reason,
+            remark=record.remark,
+            at=at,
+            again_at=record.routed.again_at,
         )
 
     def claim(self, target: str) -> Claim | None:
