@@ -41,6 +41,7 @@ Point = Literal[
     "dispatcher.try_noted",
     "dispatcher.instance_sent",
     "dispatcher.response_received",
+    "dispatcher.file_linked",
     "dispatcher.outcome_noted",
     "dispatcher.script_begun",
     "dispatcher.attempt_published",

@@ -209,6 +209,20 @@ def test_what_a_killed_worker_left_is_replaced_and_never_seen(
     assert dataset_bytes(file) == dataset_bytes(outgoing[0].path)
 
 
+def test_a_worker_killed_when_it_had_just_given_the_name_leaves_one_file(
+    remote: FolderRemote, tmp_path: Path
+) -> None:
+    outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
+    target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
+    assert isinstance(target, FolderTarget)
+    send(target, outgoing)
+    (file,) = remote.files()
+    (remote.path / temporary_name(target, outgoing[0])).hardlink_to(file)
+    (outcome,) = send(target, outgoing)
+    assert outcome.outcome is Outcome.DELIVERED
+    assert remote.files() == [file]
+
+
 def test_one_adapter_names_the_files_of_each_delivery_by_their_own_values(
     remote: FolderRemote, tmp_path: Path
 ) -> None:

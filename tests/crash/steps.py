@@ -17,6 +17,7 @@ TIMES: dict[Point, int] = {
     "router.delivery_published": 2,
     "dispatcher.instance_sent": 3,
     "dispatcher.response_received": 6,
+    "dispatcher.file_linked": 3,
     "dispatcher.outcome_noted": 6,
     "config-api.event_consumed": 3,
     "config-api.event_recorded": 3,

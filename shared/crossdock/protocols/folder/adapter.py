@@ -148,10 +148,15 @@ class FolderAdapter(Adapter):
     def _store(self, outgoing: Outgoing) -> None:
         with Payload(outgoing) as payload, of_instance():
             name = self._places.path(outgoing)
+            temporary = temporary_name(self._target, outgoing)
             with files.opened(self._enter(name.parent)) as directory:
-                free = self._free_name(directory, name, payload)
-                if free is not None:
-                    self._write(outgoing, payload, directory, name, free)
+                try:
+                    free = self._free_name(directory, name, payload)
+                    if free is not None:
+                        self._write(payload, directory, name, temporary, free)
+                finally:  # also what an earlier try left, killed when the name was just given
+                    with contextlib.suppress(OSError):  # what went wrong before is what counts
+                        files.remove(directory, temporary)
 
     def _free_name(self, directory: int, name: PurePosixPath, payload: Payload) -> str | None:
         """Return the first name that is free, None if the instance is here under one before it."""
@@ -162,27 +167,18 @@ class FolderAdapter(Adapter):
         raise AssertionError("there is always a next name")
 
     def _write(
-        self,
-        outgoing: Outgoing,
-        payload: Payload,
-        directory: int,
-        name: PurePosixPath,
-        free: str | None,
+        self, payload: Payload, directory: int, name: PurePosixPath, temporary: str, first: str
     ) -> None:
-        """Write a file and give it the ``free`` name, or the next if that is taken meanwhile."""
+        """Write a file and give it the ``first`` name, or the next if that is taken meanwhile."""
         if self._target.complete_marker:
             files.remove(directory, COMPLETE)
-        temporary = temporary_name(self._target, outgoing)
-        try:
-            with files.opened(files.create(directory, temporary)) as file:
-                files.write(file, payload.meta)
-                files.copy(payload.file, payload.offset, file, self.pace)
-                self._dress_file(file)
-            while free is not None and not files.give_name(directory, temporary, free):
-                free = self._free_name(directory, name, payload)
-        finally:
-            with contextlib.suppress(OSError):  # what went wrong before is what counts
-                files.remove(directory, temporary)
+        with files.opened(files.create(directory, temporary)) as file:
+            files.write(file, payload.meta)
+            files.copy(payload.file, payload.offset, file, self.pace)
+            self._dress_file(file)
+        free: str | None = first
+        while free is not None and not files.give_name(directory, temporary, free):
+            free = self._free_name(directory, name, payload)
 
     def _extension(self) -> str:
         """Return the template's own extension: what comes after a UID's last dot is none."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from crossdock.dicom.part10 import parse_file_meta
 from crossdock.errors import DicomError
+from crossdock.faults import reached
 from crossdock.pace import Pace
 from crossdock.protocols.failures import SpoolUnreadable
 from crossdock.protocols.folder.failures import words
@@ -105,6 +106,7 @@ def give_name(directory: int, temporary: str, name: str) -> bool:
                 return False
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     else:
+        reached("dispatcher.file_linked")
         os.unlink(temporary, dir_fd=directory)
     sync_names(directory)
     return True
