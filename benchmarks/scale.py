@@ -29,6 +29,7 @@ from crossdock.telemetry import configure_logging
 
 
 _DEADLINE = 900.0
+_SETTLE_SECONDS = 120.0  # until the pauses of targets that are down are as long as they get
 _IDLE_SECONDS = 30.0
 _SENT = 500
 _LIVE = "live"
@@ -122,17 +123,19 @@ def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[
         all_queued = partial(queued, bus, targets, size.waiting)
         wait_for(all_queued, _DEADLINE, "all are queued", every=2.0)
         refilled = time.perf_counter() - began
+        refilling = peaks(gateway)
     began = time.perf_counter()
     with gateway.running():
         services = gateway.services()
         send(gateway, port, files[:1], folder)
         restart = time.perf_counter() - began
+        time.sleep(_SETTLE_SECONDS)
         used = sum(each.cpu() for each in services.values())
         time.sleep(_IDLE_SECONDS)
         idle = (sum(each.cpu() for each in services.values()) - used) / _IDLE_SECONDS
         work = send(gateway, port, files[1:], folder)
         added = add_target(gateway, folder)
-        peaks = {name: each.peak() / 1e6 for name, each in services.items()}
+        working = peaks(gateway)
     shutil.rmtree(home)
     return [
         f"{size.targets}",
@@ -143,8 +146,13 @@ def measure(home: Path, size: Size, files: Sequence[Path], broker: str) -> list[
         f"{1000 * (work.cpu - idle * work.seconds) / work.count:.2f}",
         f"{added:.2f}",
         f"{100 * idle:.0f} %",
-        *(f"{peaks[name]:.0f}" for name in SERVICES),
+        *(f"{max(refilling[name], working[name]):.0f}" for name in SERVICES),
     ]
+
+
+def peaks(gateway: Gateway) -> dict[str, float]:
+    """Return the most memory that each service has taken so far, in MB."""
+    return {name: each.peak() / 1e6 for name, each in gateway.services().items()}
 
 
 @dataclass(frozen=True, slots=True)

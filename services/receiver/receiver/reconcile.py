@@ -10,13 +10,14 @@ missing from it, nothing is. Where it is empty, or too short twice in a row, all
 more, because a message without its marker, or for a delivery in work, is skipped by whoever gets it.
 """
 
+import itertools
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -44,8 +45,10 @@ class _Read:
     priority: Priority
 
 
-_Delivery = tuple[StoredParcel, str]
-"""A parcel, and the target that it waits for."""
+_Thing = TypeVar("_Thing")
+
+_Delivery = tuple[str, str]
+"""The identifier of a parcel, and the target that it waits for: there may be very many of them."""
 
 
 class Reconciler:
@@ -57,8 +60,13 @@ class Reconciler:
         self._spool = spool
         self._bus = bus
         self._queue_of = queue_of
-        self._read: dict[Path, _Read] = {}
+        self._read: dict[_Delivery, _Read] = {}
         self._short: set[str] = set()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Have a pass end early, also one that may be running; what it leaves is found again."""
+        self._stopped.set()
 
     def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> None:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
@@ -69,77 +77,85 @@ class Reconciler:
         recovered = self._recover_open()
         received, due = self._unheard(now - grace, now)
         short, self._short = self._short if grace else {PARCELS, *due}, set()
-        self._announce({each.id: each for each in [*recovered, *received]}, short)
-        for queue, waiting in due.items():
+        self._announce(list(dict.fromkeys([*recovered, *received])), short)
+        for queue, waiting in self._until_stopped(due.items()):
             self._schedule(queue, waiting, short)
         self._spool.sweep_incoming(now)
 
-    def _recover_open(self) -> list[StoredParcel]:
+    def _recover_open(self) -> list[str]:
         """Close what a dead receiver left, and return the parcels: nobody else knows of them."""
-        recovered: list[StoredParcel] = []
+        recovered: list[str] = []
         try:
             for parcel in self._spool.recover():
                 log.warning("parcel.recovered", parcel=parcel.id, instances=len(parcel.instances))
-                recovered.append(StoredParcel(self._spool.parcels / parcel.id))
+                recovered.append(parcel.id)
         except OSError as error:
             log.error("parcels.not_recovered", reason=f"{error.filename}: {error.strerror}")
         return recovered
 
-    def _unheard(
-        self, before: float, now: float
-    ) -> tuple[list[StoredParcel], dict[str, list[_Delivery]]]:
+    def _unheard(self, before: float, now: float) -> tuple[list[str], dict[str, list[_Delivery]]]:
         """Return the parcels that no rule has seen, and by queue what should be in it."""
-        received: list[StoredParcel] = []
+        received: list[str] = []
         due: dict[str, list[_Delivery]] = defaultdict(list)
         known, self._read = self._read, {}
-        for stored in self._spool.stored():
+        for stored in self._until_stopped(self._spool.stored()):
             with _others_go_on(stored):
                 if stored.routed:
                     for target, marker in self._markers(stored, known):
                         if marker.changed <= before * 1e9 and marker.next_try <= now:
-                            due[self._queue_of(target, marker.priority)].append((stored, target))
+                            queue = self._queue_of(target, marker.priority)
+                            due[queue].append((stored.id, target))
                 elif stored.path.stat().st_mtime <= before:
-                    received.append(stored)
+                    received.append(stored.id)
         return received, due
 
-    def _markers(self, stored: StoredParcel, known: dict[Path, _Read]) -> list[tuple[str, _Read]]:
+    def _markers(
+        self, stored: StoredParcel, known: dict[_Delivery, _Read]
+    ) -> list[tuple[str, _Read]]:
         """Return the targets of a parcel's pending deliveries, and what their markers say."""
         pending = stored.targets("pending")
         if not pending:
             stored.retire(self._spool.retired)
         return [(target, self._marker(stored, target, known)) for target in pending]
 
-    def _marker(self, stored: StoredParcel, target: str, known: dict[Path, _Read]) -> _Read:
+    def _marker(self, stored: StoredParcel, target: str, known: dict[_Delivery, _Read]) -> _Read:
         """Return what a marker says; it is read only if it has changed since the last pass."""
-        path = stored.marker(target)
-        changed = path.stat().st_mtime_ns
-        marker = known.get(path)
+        delivery = (stored.id, target)
+        changed = stored.marker(target).stat().st_mtime_ns
+        marker = known.get(delivery)
         if marker is None or marker.changed != changed:
             record = stored.record(target)
             marker = _Read(changed, record.next_try, record.routed.priority)
-        self._read[path] = marker
+        self._read[delivery] = marker
         return marker
 
-    def _announce(self, parcels: dict[str, StoredParcel], short: set[str]) -> None:
+    def _announce(self, parcels: list[str], short: set[str]) -> None:
         if not self._is_short(PARCELS, len(parcels), short):
             return
         log.warning("parcels.announced_again", count=len(parcels))
-        for stored in parcels.values():
+        for stored in self._until_stopped(map(self._stored, parcels)):
             with _others_go_on(stored):
                 publish(self._bus, parcel_received(stored.parcel))
 
     def _schedule(self, queue: str, waiting: list[_Delivery], short: set[str]) -> None:
         if not self._is_short(queue, len(waiting), short):
             return
-        idle = [(stored, target) for stored, target in waiting if not stored.in_work(target)]
+        idle = [each for each in waiting if not self._stored(each[0]).in_work(each[1])]
         if not self._is_short(queue, len(idle), short):
             return
         log.warning("deliveries.scheduled_again", queue=queue, count=len(idle))
-        for stored, target in idle:
+        for parcel, target in self._until_stopped(idle):
+            stored = self._stored(parcel)
             with _others_go_on(stored):
                 message = stored.delivery_routed(stored.record(target).routed)
                 self._bus.send(LEDGER, message)  # it may not know of what a person had sent again
                 self._bus.send(queue, message)
+
+    def _until_stopped(self, things: Iterable[_Thing]) -> Iterator[_Thing]:
+        return itertools.takewhile(lambda _: not self._stopped.is_set(), things)
+
+    def _stored(self, parcel: str) -> StoredParcel:
+        return StoredParcel(self._spool.parcels / parcel)
 
     def _is_short(self, queue: str, count: int, short: set[str]) -> bool:
         """Whether a queue lacks messages: it is empty, or has lacked some for two passes."""
@@ -173,8 +189,9 @@ class ReconcilerThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the pass that may be running."""
+        """Stop, within a pass too: one through a large spool takes minutes."""
         self._stopping.set()
+        self._reconciler.stop()
         self._thread.join()
 
     def _run(self) -> None:

@@ -252,6 +252,18 @@ def test_a_delivery_whose_message_was_lost_is_scheduled_again_unless_in_work_or_
     assert bench.taken(LEDGER) == [message], "the ledger may have missed it, too"
 
 
+def test_a_stop_ends_a_pass_where_it_is_and_the_next_finds_what_it_left(bench: Bench) -> None:
+    bench.configure({"targets": ["a"]})
+    for _ in range(3):
+        bench.route(bench.parcel(1))
+    bench.taken(deliveries("a"))
+    bench.reconciler.stop()
+    bench.reconciler.run(grace=0.0)
+    assert bench.bus.depth(deliveries("a")) == 0
+    Reconciler(bench.spool, bench.bus, bench.router.queue_of).run(grace=0.0)
+    assert bench.bus.depth(deliveries("a")) == 3
+
+
 def test_a_finished_parcel_is_retired(bench: Bench) -> None:
     bench.configure({"targets": ["a"]})
     stored = bench.parcel()
