@@ -7,19 +7,25 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash fuzz bench lint format servers lock clean
+.PHONY: help run secrets test crash test-stack fuzz bench lint format servers lock clean
 
 help: ## Show this list.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.installed ## Run the gateway with its demo, in ./data.
 	exec $(BIN)/crossdock up --demo
+
+secrets: ## Make the secrets that docker-compose.yml needs, in ./secrets.
+	@deploy/make-secrets
 
 test: servers $(VENV)/.installed-dev ## Install what the tests need and run them all.
 	$(BIN)/python -m pytest
 
 crash: servers $(VENV)/.installed-dev ## Kill every service at every step, and prove that nothing is lost.
 	$(BIN)/python -m pytest tests/crash
+
+test-stack: servers $(VENV)/.installed-dev ## Build the image, run docker-compose.yml, and break it while a study passes.
+	$(BIN)/python -m pytest tests/stack
 
 fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, for ten minutes at most.
 	cd tests && ../$(BIN)/python -m fuzz
@@ -48,6 +54,10 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions of all dependencies, wit
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --group dev -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url pyproject.toml --extra codecs -c requirements-dev.lock -o deploy/requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url deploy/build.in -o deploy/build.lock
 
 clean: ## Remove the virtual environment and all caches; ./data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

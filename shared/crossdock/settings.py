@@ -13,6 +13,7 @@ from pathlib import Path
 
 DEFAULT_DATA = "data"
 DEFAULT_HTTP = "127.0.0.1:8080"
+API_TOKEN = "CROSSDOCK_API_TOKEN"  # noqa: S105 — the name of a variable
 MOST_WORKERS = 64
 _DEFAULT_WORKERS = 4  # at most: more would outrun most disks
 
@@ -56,8 +57,10 @@ class Settings:
 
     Attributes:
         data: the directory that holds everything (``CROSSDOCK_DATA``).
-        broker: the broker's URL (``CROSSDOCK_BROKER``); a directory below ``data`` by default.
-        database: SQLAlchemy URL (``CROSSDOCK_DATABASE``); SQLite below ``data`` by default.
+        broker: the broker's URL (``CROSSDOCK_BROKER`` or ``CROSSDOCK_BROKER_FILE``); a directory
+            below ``data`` by default.
+        database: SQLAlchemy URL (``CROSSDOCK_DATABASE`` or ``CROSSDOCK_DATABASE_FILE``); SQLite
+            below ``data`` by default.
         http_host, http_port: where to serve HTTP (``CROSSDOCK_HTTP``); port 0 picks a free one.
         log_level: ``debug``, ``info``, ``warning`` or ``error`` (``CROSSDOCK_LOG``).
         retention_seconds: how long a parcel is kept when all its deliveries are final
@@ -71,7 +74,8 @@ class Settings:
             (``CROSSDOCK_SPOOL_LOW_WATER``, as above; the smaller of 10 % and 2 GB by default).
         receiver_workers: processes that receive side by side (``CROSSDOCK_RECEIVER_WORKERS``; as
             many as there are cores to use by default, but no more than 4).
-        api_token: what API callers must present (``CROSSDOCK_API_TOKEN``), None if unset.
+        api_token: what API callers must present (``CROSSDOCK_API_TOKEN`` or
+            ``CROSSDOCK_API_TOKEN_FILE``), None if unset.
     """
 
     data: Path
@@ -113,7 +117,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         ValueError: ``CROSSDOCK_HTTP`` is no HOST:PORT; ``CROSSDOCK_LOG`` is no level;
             ``CROSSDOCK_RETENTION_HOURS`` is no number; ``CROSSDOCK_RETENTION_BYTES`` is no size;
             ``CROSSDOCK_SPOOL_RESERVE`` or ``CROSSDOCK_SPOOL_LOW_WATER`` is no reserve;
-            ``CROSSDOCK_RECEIVER_WORKERS`` is no number from 1 to 64.
+            ``CROSSDOCK_RECEIVER_WORKERS`` is no number from 1 to 64; the file that a variable
+            names cannot be read.
     """
     data = Path(environment.get("CROSSDOCK_DATA") or DEFAULT_DATA).absolute()
     host, port = split_address(environment.get("CROSSDOCK_HTTP") or DEFAULT_HTTP)
@@ -122,18 +127,39 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         raise ValueError(f"CROSSDOCK_LOG={level!r}: use debug, info, warning or error")
     return Settings(
         data=data,
-        broker=environment.get("CROSSDOCK_BROKER") or f"filesystem://{data / 'broker'}",
-        database=environment.get("CROSSDOCK_DATABASE") or f"sqlite:///{data / 'crossdock.sqlite'}",
+        broker=given(environment, "CROSSDOCK_BROKER") or f"filesystem://{data / 'broker'}",
+        database=given(environment, "CROSSDOCK_DATABASE")
+        or f"sqlite:///{data / 'crossdock.sqlite'}",
         http_host=host,
         http_port=port,
         log_level=level,
         retention_seconds=_hours(environment.get("CROSSDOCK_RETENTION_HOURS") or "24"),
-        api_token=environment.get("CROSSDOCK_API_TOKEN") or None,
+        api_token=given(environment, API_TOKEN),
         spool_reserve=_reserve(environment, "CROSSDOCK_SPOOL_RESERVE", Reserve()),
         spool_low_water=_reserve(environment, "CROSSDOCK_SPOOL_LOW_WATER", _LOW_WATER),
         retention_bytes=_retention_bytes(environment.get("CROSSDOCK_RETENTION_BYTES") or ""),
         receiver_workers=_workers(environment.get("CROSSDOCK_RECEIVER_WORKERS") or ""),
     )
+
+
+def given(environment: Mapping[str, str], name: str) -> str | None:
+    """Return what a variable says, or the file that ``NAME_FILE`` names; None if neither is set.
+
+    Raises:
+        ValueError: the file cannot be read, or has nothing in it.
+    """
+    text, file = environment.get(name), environment.get(f"{name}_FILE")
+    if text or not file:
+        return text or None
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{name}_FILE={file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}_FILE={file}: is not text") from None
+    if not text:
+        raise ValueError(f"{name}_FILE={file}: is empty")
+    return text
 
 
 def _reserve(environment: Mapping[str, str], name: str, default: Reserve) -> Reserve:

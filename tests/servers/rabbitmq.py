@@ -19,9 +19,12 @@ PASSWORD = "crossdock"
 
 
 class RabbitMQ:
-    """A broker that can be stopped, killed and started again with the same data and port."""
+    """A broker that can be stopped, killed and started again with the same data and port.
 
-    def __init__(self, directory: Path) -> None:
+    ``settings`` are lines of rabbitmq.conf.
+    """
+
+    def __init__(self, directory: Path, settings: str = "") -> None:
         # The wrapper in /usr/sbin insists on the machine's own user and directories.
         self._program = require("rabbitmq-server", "/usr/lib/rabbitmq/bin")
         self._directory = directory
@@ -29,6 +32,7 @@ class RabbitMQ:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "enabled_plugins").write_text("[].")
         (directory / "rabbitmq.conf").write_text(
+            f"{settings}\n"
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             f"default_user = {USER}\ndefault_pass = {PASSWORD}\n"
             "log.console = false\n"
@@ -100,9 +104,9 @@ class RabbitMQ:
 
 
 @contextmanager
-def rabbitmq(directory: Path) -> Iterator[RabbitMQ]:
+def rabbitmq(directory: Path, settings: str = "") -> Iterator[RabbitMQ]:
     """Run a RabbitMQ whose data are in ``directory``; ready when the block begins."""
-    server = RabbitMQ(directory)
+    server = RabbitMQ(directory, settings)
     server.start()
     try:
         yield server

@@ -18,8 +18,8 @@ class Options:
     Attributes:
         ledger_days: days that finished deliveries stay in the ledger (``CROSSDOCK_LEDGER_DAYS``);
             0 keeps them for ever.
-        requires: services on this machine that must be ready for this one to be ready
-            (``CROSSDOCK_REQUIRES``, separated by commas).
+        requires: services that must be ready for this one to be ready (``CROSSDOCK_REQUIRES``,
+            separated by commas): a name on this machine, HOST:PORT elsewhere.
     """
 
     ledger_days: int = DEFAULT_LEDGER_DAYS
@@ -55,6 +55,6 @@ def refusal_to_listen(settings: Settings) -> str | None:
         return None
     return (
         f"config-api refuses to listen on {settings.http_host} without a token: whoever reaches "
-        "it could send patient data anywhere. Set CROSSDOCK_API_TOKEN, or listen on this machine "
-        "only with CROSSDOCK_HTTP=127.0.0.1:8080."
+        "it could send patient data anywhere. Set CROSSDOCK_API_TOKEN or CROSSDOCK_API_TOKEN_FILE, "
+        "or listen on this machine only with CROSSDOCK_HTTP=127.0.0.1:8080."
     )

@@ -1,4 +1,4 @@
-"""Asks the other services of this machine whether they are ready."""
+"""Asks the other services, of this machine or of others, whether they are ready."""
 
 import json
 import os
@@ -23,7 +23,10 @@ class Answer:
 
 
 class Neighbours:
-    """The services that must be ready for the whole to be; asked live, all at once."""
+    """The services that must be ready for the whole to be; asked live, all at once.
+
+    A name is looked up among the processes of this machine; ``HOST:PORT`` is asked there.
+    """
 
     def __init__(self, run: Path, names: Sequence[str]) -> None:
         self._run = run
@@ -48,6 +51,9 @@ class Neighbours:
         }
 
     def _ask(self, in_force: int | None, service: str) -> Answer:
+        host, colon, _ = service.rpartition(":")
+        if colon:
+            return Answer(host, _ask_http(service, in_force))
         try:
             announced = json.loads((self._run / f"{service}.json").read_bytes())
             address, process = str(announced["http"]), int(announced["pid"])

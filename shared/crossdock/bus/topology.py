@@ -31,6 +31,11 @@ CHECK_FINISHED = "check.finished"  # topic, to the testers
 TARGET_CHANGED = "target.changed"  # topic, to whoever waits for a target
 RETRY = "delivery.retry"  # topic, delivery.retry.requested, to the dispatchers
 
+QUEUES: Final = (PARCELS, LEDGER, CONFIG, SPOOL, CHECKS)
+"""The queues that are there whatever is configured; each target has its own besides."""
+
+TOPICS: Final = (CONFIG_CHANGED, CHECK_FINISHED, TARGET_CHANGED, RETRY)
+
 
 _ACKNOWLEDGED: Final[dict[str, Point]] = {
     PARCELS: "router.acknowledged",

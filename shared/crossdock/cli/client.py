@@ -8,6 +8,8 @@ from typing import Annotated, Any, NoReturn, Self
 import httpx
 import typer
 
+from crossdock.settings import API_TOKEN, given
+
 
 DEFAULT_API = "http://127.0.0.1:8080"
 
@@ -30,7 +32,7 @@ class Refused(Exception):  # noqa: N818 — reads as what happened
 
 
 class Api:
-    """A connection to config-api; the token comes from ``CROSSDOCK_API_TOKEN``.
+    """A connection to config-api; the token comes from ``CROSSDOCK_API_TOKEN`` or its file.
 
     A call that is refused raises ``Refused``; one that reaches nobody ends the command with exit
     code 3.
@@ -38,7 +40,7 @@ class Api:
 
     def __init__(self, url: str, *, timeout: float = 40.0) -> None:
         headers = {"Crossdock-Actor": _actor()}
-        token = os.environ.get("CROSSDOCK_API_TOKEN")
+        token = _token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._url = url.rstrip("/")
@@ -98,6 +100,13 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 def moment(iso: str | None) -> str:
     """Return a time of an answer in UTC, to the second; empty where there is none."""
     return iso[:19].replace("T", " ") if iso else ""
+
+
+def _token() -> str | None:
+    try:
+        return given(os.environ, API_TOKEN)
+    except ValueError as error:
+        fail(f"crossdock: {error}")
 
 
 def _refused(answer: httpx.Response) -> Refused:

@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -32,6 +34,9 @@ class Destination:
     ae_title: str
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> "Destination":
@@ -138,11 +143,12 @@ def _batches(files: Found) -> Iterator[Found]:
 
 
 def send(
-    paths: Annotated[
-        list[Path], typer.Argument(exists=True, help="DICOM files, or directories of them.")
-    ],
     to: Annotated[str, typer.Option(help="Where to: AET@HOST:PORT.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(exists=True, help="DICOM files, or directories of them.")
+    ] = None,
     calling: Annotated[str, typer.Option(help="The AE title to call with.")] = "CROSSDOCK-SEND",
+    demo: Annotated[bool, typer.Option("--demo", help="Send a made-up CT study.")] = False,
 ) -> None:
     """Send DICOM files with C-STORE and say what became of each."""
     console = Console()
@@ -150,6 +156,25 @@ def send(
         destination = Destination.parse(to)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
+    if demo == bool(paths):
+        raise typer.BadParameter("name files, or say --demo", param_hint="PATHS")
+    with _study(paths or []) as chosen:
+        _send(console, chosen, destination, calling)
+
+
+@contextmanager
+def _study(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """Give the paths, or where there are none the demo's study for as long as the block lasts."""
+    if paths:
+        yield paths
+        return
+    from crossdock.cli.demo_study import write_study  # noqa: PLC0415 — pydicom takes a second
+
+    with TemporaryDirectory(prefix="crossdock-demo-") as directory:
+        yield write_study(Path(directory))
+
+
+def _send(console: Console, paths: Sequence[Path], to: Destination, calling: str) -> None:
     files, refused, passed_over = find_files(paths)
     if passed_over:
         console.print(f"{passed_over} files are not DICOM and were passed over.", markup=False)
@@ -159,11 +184,11 @@ def send(
         console.print("There is no DICOM file to send.", style="red")
         raise typer.Exit(1)
     try:
-        result = _send_with_progress(console, files, destination, calling)
+        result = _send_with_progress(console, files, to, calling)
     except CrossdockError as error:
         console.print(f"{to}: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
-    _report(console, result, to)
+    _report(console, result, str(to))
     if refused or result.failures:
         raise typer.Exit(1)
 

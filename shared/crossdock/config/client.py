@@ -1,7 +1,7 @@
 """How a service comes by its configuration and learns of changes."""
 
 import json
-import os
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +97,7 @@ class ConfigClient:
 
     def _save_copy(self, published: ConfigPublished) -> None:
         """Keep the configuration for a start without config-api; failing to is no disaster."""
-        temporary = self._copy.with_suffix(f".{os.getpid()}")
+        temporary = self._copy.with_suffix(f".{secrets.token_hex(4)}")
         try:
             self._copy.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(published.model_dump(mode="json")))

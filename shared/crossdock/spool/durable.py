@@ -3,10 +3,14 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+_HERE = secrets.token_hex(4)  # two containers have the same process number, and one spool
 
 
 def sync_directory(directory: Path) -> None:
@@ -73,7 +77,7 @@ def write_file(path: Path, content: bytes) -> None:
         OSError: the disk is full or read-only, or fails. Under the name is all of it, or what was
             there before.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{_HERE}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
         try:

@@ -72,6 +72,19 @@ def test_a_required_service_that_does_not_run_is_named(start, database, tmp_path
     }
 
 
+def test_a_required_service_of_another_machine_is_asked_at_its_address(start, database):
+    health = Health()
+    health.watch("broker", lambda: "cannot be reached")
+    server = HealthServer("127.0.0.1", 0, health)
+    server.start()
+    http = start(database, requires=[server.address, "127.0.0.2:1"]).http
+    assert http.get("/readyz").json()["problems"] == {
+        "127.0.0.1: broker": "cannot be reached",
+        "127.0.0.2": "does not answer",
+    }
+    server.close()
+
+
 def test_while_the_database_is_away_everything_says_so(start, tmp_path):
     (tmp_path / "crossdock.sqlite").mkdir()
     database = Database(f"sqlite:///{tmp_path / 'crossdock.sqlite'}")

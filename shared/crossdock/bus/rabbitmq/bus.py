@@ -67,7 +67,7 @@ class RabbitBus(LetterBus):
     def broadcast(self, topic: str, message: Message) -> None:
         """See ``Bus.broadcast``."""
         self._check_open()
-        exchange = _exchange(check_name(topic))
+        exchange = exchange_name(check_name(topic))
         letter = Letter(message.encode())
 
         def action(deadline: float) -> None:
@@ -128,7 +128,7 @@ class RabbitBus(LetterBus):
         return self._open(work_queue(queue), threads, queue)
 
     def _topic_inbox(self, topic: str) -> RabbitInbox:
-        inbox = self._open(topic_queue(_exchange(topic)), 1, topic)
+        inbox = self._open(topic_queue(exchange_name(topic)), 1, topic)
         inbox.ready.wait(LISTEN_TIMEOUT)
         return inbox
 
@@ -192,7 +192,8 @@ class RabbitBus(LetterBus):
         return answer(self._link.operate(operation), deadline)
 
 
-def _exchange(topic: str) -> str:
+def exchange_name(topic: str) -> str:
+    """Return the exchange that carries a topic."""
     return f"crossdock.{topic}"
 
 
