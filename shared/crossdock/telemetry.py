@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from traceback import extract_tb
 from typing import Any
+from urllib.parse import parse_qs
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
@@ -74,15 +75,20 @@ class Health:
         """Make readiness depend on ``probe``; a second probe of the name replaces the first."""
         self._probes[name] = probe
 
-    def problems(self) -> dict[str, str]:
-        """Return what is not well, name → reason. Empty means ready."""
-        answers = {name: probe() for name, probe in list(self._probes.items())}
+    def problems(self, exclude: tuple[str, ...] = ()) -> dict[str, str]:
+        """Return what is not well, name → reason; the probes of ``exclude`` are not asked.
+
+        Empty means ready.
+        """
+        probes = [each for each in self._probes.items() if each[0] not in exclude]
+        answers = {name: probe() for name, probe in probes}
         return {name: reason for name, reason in answers.items() if reason is not None}
 
 
 class HealthServer:
     """Serves ``/healthz``, ``/readyz`` and ``/metrics`` over HTTP.
 
+    ``/readyz?exclude=broker`` is about everything but the broker; ``exclude`` may be repeated.
     ``registry`` has the metrics, those of this process by default.
     """
 
@@ -122,8 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/healthz":
             self._answer(200, "application/json", b'{"alive": true}')
-        elif self.path == "/readyz":
-            problems = self.health.problems()
+        elif self.path.partition("?")[0] == "/readyz":
+            query = parse_qs(self.path.partition("?")[2])
+            problems = self.health.problems(tuple(query.get("exclude", ())))
             body = readiness(problems, self.health.revision())
             self._answer(503 if problems else 200, "application/json", body)
         elif self.path == "/metrics":

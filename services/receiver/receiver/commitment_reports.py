@@ -6,6 +6,7 @@ rest: senders that have gone, and requests that have to wait for targets.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -79,10 +80,19 @@ class _Pauses:
 
 
 class CommitmentReports:
-    """Reports, in a thread of its own; a requester that cannot be reached is left alone for a while."""
+    """Reports, in a thread of its own; a requester that cannot be reached is left alone for a while.
 
-    def __init__(self, spool: Spool, patience: Patience | None = None) -> None:
+    It leaves that to another router while ``is_ours`` says so.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        patience: Patience | None = None,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._spool = spool
+        self._is_ours = is_ours
         self._patience = patience = patience or Patience()
         self._awaiting = _Pauses(patience.again, patience.longest_look)
         self._unreached = _Pauses(patience.again, patience.longest)
@@ -194,7 +204,8 @@ class CommitmentReports:
     def _run(self) -> None:
         while not self._stopping.wait(_INTERVAL_SECONDS):
             try:
-                self.look()
+                if self._is_ours():
+                    self.look()
             except OSError as error:
                 log.error("commitment.reports_postponed", reason=error.strerror)
 

@@ -180,10 +180,14 @@ def _others_go_on(stored: StoredParcel) -> Iterator[None]:
 
 
 class ReconcilerThread:
-    """Reconciles at once, taking nothing as too recent, and then every few seconds."""
+    """Reconciles at once, taking nothing as too recent, and then every few seconds.
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    It leaves that to another router while ``is_ours`` says so.
+    """
+
+    def __init__(self, reconciler: Reconciler, is_ours: Callable[[], bool]) -> None:
         self._reconciler = reconciler
+        self._is_ours = is_ours
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
@@ -203,7 +207,8 @@ class ReconcilerThread:
         """Reconcile, and return how many seconds to wait before the next time."""
         began = time.monotonic()
         try:
-            self._reconciler.run(grace)
+            if self._is_ours():
+                self._reconciler.run(grace)
         except BusError as error:
             log.warning("reconcile.postponed", reason=str(error))
         except OSError as error:

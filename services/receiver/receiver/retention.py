@@ -7,6 +7,7 @@ deleted here, however full the disk is.
 import threading
 import time
 from collections import Counter as Counts
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +62,18 @@ class Keeping:
 
 
 class Retention:
-    """Deletes retired parcels, oldest first, and tells how full the spool is."""
+    """Deletes retired parcels, oldest first, and tells how full the spool is.
 
-    def __init__(self, spool: Spool, settings: Settings, measure: Measure = disk) -> None:
+    It only tells while ``is_ours`` says that another router deletes.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        settings: Settings,
+        measure: Measure = disk,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._spool = spool
         self._settings = settings
         self._measure = measure
@@ -77,6 +87,7 @@ class Retention:
         }
         self._short = False
         self._begun = False
+        self._is_ours = is_ours
         self.stopping = threading.Event()
 
     def run(self, now: float | None = None) -> int:
@@ -85,14 +96,16 @@ class Retention:
         Raises:
             OSError: the spool cannot be read or written.
         """
-        if not self._begun:
+        ours = self._is_ours()
+        if ours and not self._begun:
             self._spool.finish_deletions()
             self._begun = True
         total, free = self._measure(self._spool.root)
         marks = self._settings.marks(total)
         for account in self._accounts.values():
             account.refresh(_WEIGHING_SECONDS)
-        deleted = self._delete(time.time() if now is None else now, marks.low_water - free)
+        at = time.time() if now is None else now
+        deleted = self._delete(at, marks.low_water - free) if ours else 0
         self._show(total, marks)
         return deleted
 

@@ -1,4 +1,4 @@
-"""Wires the router: ``parcel.received`` → markers → ``delivery.routed``, reconciler, retention."""
+"""Wires the router: ``parcel.received`` → markers → ``delivery.routed``, and what keeps house."""
 
 from crossdock.bus.topology import PARCELS, SPOOL
 from crossdock.config import Gateway
@@ -6,6 +6,7 @@ from crossdock.service import Service
 from crossdock.settings import Settings
 from crossdock.spool import Spool
 from receiver.commitment_reports import CommitmentReports
+from receiver.housekeeping import Housekeeping
 from receiver.reconcile import Reconciler, ReconcilerThread
 from receiver.requests import Requests
 from receiver.retention import Retention, RetentionThread
@@ -19,7 +20,9 @@ def main(settings: Settings) -> int:
         spool.prepare()
         router = Router(spool, service.bus)
         reconciler = Reconciler(spool, service.bus, router.queue_of)
-        reports = CommitmentReports(spool)
+        house = Housekeeping(spool)
+        service.closing(house.close)
+        reports = CommitmentReports(spool, is_ours=house.is_ours)
 
         def configure(gateway: Gateway, revision: int) -> None:
             router.configure(gateway, revision)
@@ -32,8 +35,9 @@ def main(settings: Settings) -> int:
         ]
         for consumer in consumers:
             service.closing(consumer.close)
-        service.closing(ReconcilerThread(reconciler).close)
-        service.closing(RetentionThread(Retention(spool, settings)).close)
+        service.closing(ReconcilerThread(reconciler, house.is_ours).close)
+        retention = Retention(spool, settings, is_ours=house.is_ours)
+        service.closing(RetentionThread(retention).close)
         reports.start()
         service.closing(reports.close)
         service.run()

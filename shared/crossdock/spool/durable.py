@@ -1,4 +1,8 @@
-"""Files and renames that survive a power cut, and locks that end with their process."""
+"""Files and renames that survive a power cut, and locks that end with their process.
+
+What is locked is a file that is open for writing, never a directory: over NFS a lock of a directory
+is known to one machine only, and one of a file that is open for reading cannot be had.
+"""
 
 import contextlib
 import fcntl
@@ -8,9 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-_HERE = secrets.token_hex(4)  # two containers have the same process number, and one spool
 
 
 def sync_directory(directory: Path) -> None:
@@ -77,7 +78,8 @@ def write_file(path: Path, content: bytes) -> None:
         OSError: the disk is full or read-only, or fails. Under the name is all of it, or what was
             there before.
     """
-    temporary = path.with_name(f".{path.name}.{_HERE}.{os.getpid()}")
+    # By chance and not by process: in containers every service may be process 1.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
@@ -113,11 +115,14 @@ def move(source: Path, destination: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a file or directory; wait for it if another has it.
+    """Hold the exclusive lock of a file; wait for it if another has it.
 
     The kernel frees it when its process ends, however it ends.
+
+    Raises:
+        FileNotFoundError: there is no such file (any more).
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -126,9 +131,26 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the exclusive lock of an open file or directory, unless another has it."""
+    """Take the exclusive lock of a file that is open for writing, unless another has it."""
+    return _lock_at_once(descriptor, fcntl.LOCK_EX)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another has the exclusive lock of a file; reading it is enough to ask.
+
+    Raises:
+        FileNotFoundError: there is no such file (any more).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not _lock_at_once(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_at_once(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -19,7 +19,7 @@ from typing import Literal
 from crossdock.errors import SpoolError
 from crossdock.model import Frozen, Instance, InstanceOutcome, Outcome, Parcel, Priority
 from crossdock.spool.commitment_record import CommitmentRecord
-from crossdock.spool.durable import try_lock
+from crossdock.spool.durable import is_locked, try_lock
 
 
 COMMITMENT_REPORTED = "commitment reported"
@@ -240,13 +240,9 @@ class Claim:
 def in_work(path: Path) -> bool:
     """Whether somebody has claimed the marker at ``path``, or it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(path)
     except FileNotFoundError:
         return True
-    try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lock_patiently(descriptor: int) -> bool:

@@ -1,8 +1,10 @@
 """A parcel that still grows, and what becomes of it when its receiver dies."""
 
+import errno
 import os
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from crossdock.dicom.part10 import FileMeta, read_file_meta
@@ -32,15 +34,17 @@ class Origin(Frozen):
 class OpenParcel:
     """A directory below ``open/`` that belongs to this process for as long as it lives.
 
-    Not thread-safe but for ``add``, which threads may call with different numbers.
+    Whose it is, the lock of its origin's file says. Not thread-safe but for ``add``, which threads
+    may call with different numbers.
     """
 
-    def __init__(self, path: Path, origin: Origin, descriptor: int) -> None:
+    def __init__(self, path: Path, origin: Origin, lock: int) -> None:
         self.path = path
         self.origin = origin
         self._folder = f"{path}{os.sep}"
-        self._descriptor = descriptor
-        self._names = SharedSync(descriptor)
+        self._lock = lock
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._names = SharedSync(self._descriptor)
 
     @classmethod
     def create(cls, incoming: Path, opened: Path, origin: Origin) -> "OpenParcel":
@@ -51,27 +55,31 @@ class OpenParcel:
         """
         made = incoming / f"{origin.id}.new"
         made.mkdir(mode=0o750)
-        descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        write_file(made / ORIGIN, origin.model_dump_json().encode())
+        lock = os.open(made / ORIGIN, os.O_RDWR | os.O_CLOEXEC)
         try:
-            try_lock(descriptor)
-            write_file(made / ORIGIN, origin.model_dump_json().encode())
+            try_lock(lock)
             move(made, opened / origin.id)
+            return cls(opened / origin.id, origin, lock)
         except OSError:
-            os.close(descriptor)
+            os.close(lock)
             raise
-        return cls(opened / origin.id, origin, descriptor)
 
     @classmethod
     def adopt(cls, path: Path) -> "OpenParcel | None":
         """Take over a parcel whose receiver died; None if it lives, or the parcel is gone."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # One that lost its origin is to go on all the same.
+            lock = os.open(path / ORIGIN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except FileNotFoundError:
             return None
-        if not try_lock(descriptor) or not path.exists():
-            os.close(descriptor)
-            return None
-        return cls(path, _read_origin(path), descriptor)
+        with ExitStack() as unless_adopted:
+            unless_adopted.callback(os.close, lock)
+            if not try_lock(lock) or not path.exists():
+                return None
+            adopted = cls(path, _read_origin(path), lock)
+            unless_adopted.pop_all()
+            return adopted
 
     def add(self, arrival: Arrival, number: int, *, sync: bool = True) -> None:
         """Make an instance safe as number ``number`` of this parcel; without ``sync``, only add it.
@@ -117,15 +125,20 @@ class OpenParcel:
 
     def abandon(self) -> None:
         """Let go of the parcel without closing it; whoever adopts it closes it."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        descriptors, self._descriptor, self._lock = (self._descriptor, self._lock), -1, -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def remove(self) -> None:
         """Remove a parcel without instances."""
         for file in self.path.iterdir():
             file.unlink()
-        self.path.rmdir()
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # adopted just now, and so removed by another
+                raise
         sync_directory(self.path.parent)
         self.abandon()
 

@@ -120,9 +120,15 @@ class Spool:
                 yield StoredParcel(path)
 
     def hold(self, stored: StoredParcel, reason: str) -> StoredParcel:
-        """Move a parcel that nobody wanted to ``held/``, with the reason."""
-        stored.annotate(reason)
-        move(stored.path, self.held / stored.id)
+        """Move a parcel that nobody wanted to ``held/``, with the reason.
+
+        One that another router has routed meanwhile, by a newer configuration, stays where it is.
+        """
+        with locked(stored.path / PARCEL):
+            if stored.routed:
+                return stored
+            stored.annotate(reason)
+            move(stored.path, self.held / stored.id)
         return StoredParcel(self.held / stored.id)
 
     def hold_part(self, stored: StoredParcel, numbers: set[int], reason: str) -> StoredParcel:
@@ -131,7 +137,7 @@ class Spool:
         Its files are hard links. Doing it twice is the same as once, also at the same time.
         """
         part = StoredParcel(self.held / f"{stored.id}u")
-        with locked(stored.path):
+        with locked(stored.path / PARCEL):
             if not part.path.exists():
                 self._make_part(stored, part, numbers, reason)
         return part

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class StoredParcel:
         Raises:
             OSError: the disk is full or read-only; nothing is routed.
         """
-        with locked(self.path):
+        with self._locked():
             if self.routed:
                 return
             _make_pending(self, deliveries)
@@ -97,7 +98,7 @@ class StoredParcel:
         Raises:
             OSError: the disk is full or read-only; nothing is routed.
         """
-        with locked(self.path):
+        with self._locked():
             states = (PENDING, HELD, DONE)
             if not any(self.marker(routed.target, state).exists() for state in states):
                 write_file(self.marker(routed.target), first_line(routed))
@@ -113,7 +114,7 @@ class StoredParcel:
             SpoolError: the rules were not evaluated yet, or the parcel is being deleted.
             OSError: the disk is full or read-only.
         """
-        with locked(self.path):
+        with self._locked():
             self._check_complete(elsewhere=self.path.parent != parcels)
             place = self
             if self.routed and self.path.parent != parcels:
@@ -207,7 +208,7 @@ class StoredParcel:
         """Record the end of a claimed delivery and release it: held, or final."""
         claim.sync()
         name = HELD if state is DeliveryState.HELD else DONE
-        with locked(self.path):
+        with self._locked():
             move(claim.path, self._directory(name) / claim.path.name)
         claim.release()
 
@@ -228,12 +229,20 @@ class StoredParcel:
         self._unhold(target, DONE, {"reason": reason})
 
     def _unhold(self, target: str, state: str, entry: dict[str, object]) -> None:
-        with locked(self.path):
+        with self._locked():
             held = self.marker(target, HELD)
             with held.open("r+b") as journal:  # appending would make a marker that is not there
                 journal.seek(0, os.SEEK_END)
                 journal.write(journal_line(entry))
             move(held, self._directory(state) / target)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Hold the parcel's lock, which goes with it wherever it is moved.
+
+        Raises:
+            FileNotFoundError: it is not here (any more).
+        """
+        return locked(self.path / PARCEL)
 
     def _directory(self, state: str) -> Path:
         """Return the directory of a state, whose own name is durable."""
@@ -246,7 +255,7 @@ class StoredParcel:
     def retire(self, retired: Path) -> bool:
         """Move the parcel to ``retired`` if all its deliveries are final; return whether it was."""
         try:
-            with locked(self.path):
+            with self._locked():
                 if not self.routed or self.targets(PENDING) or self.targets(HELD):
                     return False
                 self._remove_empty(PENDING, HELD)

@@ -4,7 +4,6 @@ It is safe beside a running gateway: parcels move on while they are looked at, s
 is looked at again, and only what is wrong still and in the same place is told.
 """
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from crossdock.errors import SpoolError
-from crossdock.spool.durable import try_lock
+from crossdock.spool.durable import is_locked
+from crossdock.spool.open_parcel import ORIGIN
 from crossdock.spool.soundness import (
     Problem,
     closed_problems,
@@ -143,11 +143,10 @@ def _open_problems(root: Path, path: Path, now: float) -> Iterator[Problem]:
 
 def _owned(path: Path) -> bool:
     """Whether a receiver that lives has an open parcel."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
+        return is_locked(path / ORIGIN)
+    except FileNotFoundError:  # or it was closed just now
+        return not path.exists()
 
 
 def _held_problems(

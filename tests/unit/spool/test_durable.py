@@ -5,6 +5,7 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,18 @@ def test_a_file_that_the_disk_takes_in_part_is_not_there(tmp_path: Path) -> None
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_several_write_at_once_is_always_whole(tmp_path: Path) -> None:
+    """They may have one process number: in containers every service may be process 1."""
+    place, contents = tmp_path / "note", {bytes([65 + n]) * 4000 for n in range(8)}
+    write_file(place, min(contents))
+
+    def write(content: bytes) -> None:
+        for _ in range(20):
+            write_file(place, content)
+            assert place.read_bytes() in contents
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]

@@ -1,0 +1,48 @@
+"""Which of the routers on a spool keeps house: one reconciles, deletes and reports, all of them route.
+
+Two that did it side by side would do nothing wrong, but schedule everything twice after the loss of a
+broker, delete more than there is need for, and tell a sender its result of storage commitment twice.
+"""
+
+import os
+import threading
+
+from crossdock.spool import Spool
+from crossdock.spool.durable import try_lock
+
+
+class Housekeeping:
+    """The right to keep house, asked for from any thread.
+
+    The first router that asks has it until its process ends, however it ends; then the next that asks.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._path = spool.root / "housekeeping.lock"
+        self._asking = threading.Lock()
+        self._descriptor = -1
+
+    def is_ours(self) -> bool:
+        """Whether this process keeps house.
+
+        Raises:
+            OSError: the spool cannot be written.
+        """
+        with self._asking:
+            if self._descriptor < 0:
+                self._take()
+            return self._descriptor >= 0
+
+    def close(self) -> None:
+        """Leave it to another router."""
+        with self._asking:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _take(self) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if try_lock(descriptor):
+            self._descriptor = descriptor
+        else:
+            os.close(descriptor)

@@ -1,0 +1,197 @@
+"""Several receivers, routers and dispatchers on one spool and one RabbitMQ, as on several machines.
+
+Each process has a data directory of its own, in which only the spool is shared, and may only use
+locks that another machine would see.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from crossdock.bus import connect
+from crossdock.bus.topology import LEDGER
+from crossdock.dicom.part10 import read_file_meta
+from crossdock.dicom.storage_scu import StorageScu
+from crossdock.messages import DeliveryAttempted, DeliveryFinished, Message
+from crossdock.model import DeliveryState
+from ports import free_port
+from servers.rabbitmq import RabbitMQ
+from servers.shared_disk import SharedDisk
+from studies import by_uid, make_ct
+from waiting import until
+
+
+class Pod:
+    """One process, with a machine of its own as far as it can tell."""
+
+    def __init__(
+        self, place: Path, gateway: dict[str, Any], *command: str, **environment: str
+    ) -> None:
+        self.data, self.log = place, place.with_suffix(".log")
+        service = command[0]
+        place.mkdir()
+        (place / "spool").symlink_to(place.parent / "spool")
+        (place / "config").mkdir()
+        copy = {"type": "config.published", "revision": 1, "document": gateway}
+        (place / "config" / f"{service}.json").write_text(json.dumps(copy))
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
+        own = {"CROSSDOCK_DATA": str(place), "CROSSDOCK_HTTP": "127.0.0.1:0"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "crossdock.cli.services", *command],
+                env=inherited | own | environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        self._said = place / "run" / f"{service}.json"
+
+    def ready(self) -> bool:
+        """Whether it says that all is well."""
+        try:
+            address = json.loads(self._said.read_text())["http"]
+            return httpx.get(f"http://{address}/readyz").status_code == 200
+        except (OSError, ValueError, httpx.TransportError):
+            return False
+
+    def has_open(self, path: Path) -> bool:
+        """Whether it has a file open."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return path.resolve() in [each.readlink() for each in descriptors]
+
+    def end(self, how: signal.Signals) -> None:
+        """End it, and wait for that."""
+        self.process.send_signal(how)
+        self.process.wait(20)
+
+
+class Facts:
+    """What the ledger would be told."""
+
+    def __init__(self) -> None:
+        self.confirmed: Counter[str] = Counter()
+        self.delivered: list[str] = []
+
+    def heard(self, message: Message) -> None:
+        match message:
+            case DeliveryAttempted():
+                self.confirmed[message.delivery] += message.delivered
+            case DeliveryFinished(state=DeliveryState.DELIVERED):
+                self.delivered.append(message.delivery)
+
+
+@pytest.fixture
+def facts(own_rabbitmq: RabbitMQ) -> Iterator[Facts]:
+    facts = Facts()
+    with connect(own_rabbitmq.url) as bus:
+        bus.consume(LEDGER, facts.heard)
+        yield facts
+
+
+@contextmanager
+def pods(
+    place: Path, folder: Path, ports: tuple[int, ...], **environment: str
+) -> Iterator[dict[str, list[Pod]]]:
+    """Run a receiver for each port, and as many routers and dispatchers."""
+    (place / "spool").mkdir()
+
+    def gateway(port: int) -> dict[str, Any]:
+        node = {"name": "main", "ae_title": "GATE", "port": port, "accept": "any"}
+        return {
+            "store_nodes": [node | {"quiet_seconds": 600}],
+            "targets": [{"name": "research", "type": "folder", "path": str(folder)}],
+            "rules": [{"name": "all", "targets": ["research"]}],
+        }
+
+    commands = {
+        "receiver": ("receiver", "--workers", "1"),
+        "router": ("router",),
+        "dispatcher": ("dispatcher", "--protocol", "folder"),
+    }
+    running: dict[str, list[Pod]] = {
+        service: [
+            Pod(place / f"{service}-{n}", gateway(port), *command, **environment)
+            for n, port in enumerate(ports)
+        ]
+        for service, command in commands.items()
+    }
+    every = [pod for several in running.values() for pod in several]
+    try:
+        for pod in every:
+            until(pod.ready, 40, pod.log.name)
+        yield running
+    finally:
+        for pod in every:
+            pod.process.kill()
+            pod.process.wait()
+
+
+def sender(port: int) -> StorageScu:
+    return StorageScu("127.0.0.1", port, called_ae_title="GATE", calling_ae_title="CT1")
+
+
+def store(scu: StorageScu, paths: list[Path]) -> None:
+    for path in paths:
+        assert scu.store(path, read_file_meta(path)) == 0
+
+
+@pytest.mark.timeout(120)
+def test_what_several_of_each_take_in_arrives_once_also_when_one_of_each_dies(
+    tmp_path: Path, folder: Path, own_rabbitmq: RabbitMQ, facts: Facts
+) -> None:
+    disk = SharedDisk(tmp_path / "disk")
+    environment = {"CROSSDOCK_BROKER": own_rabbitmq.url, **disk.environment}
+    ports = free_port(), free_port()
+    studies = [make_ct(tmp_path / f"ct{n}", 10) for n in range(8)]
+    meta = read_file_meta(studies[0][0])
+    contexts = [(meta.sop_class_uid, (meta.transfer_syntax_uid,))]
+
+    def arrived() -> list[Path]:
+        return list(folder.rglob("*.dcm"))
+
+    with pods(tmp_path, folder, ports, **environment) as running:
+        for n, study in enumerate(studies[:6]):
+            with sender(ports[n % 2]) as scu:
+                scu.associate(contexts)
+                store(scu, study)
+                scu.release()
+        until(lambda: len(arrived()) == 60, 30)
+        until(lambda: len(facts.delivered) == 6)
+
+        lost, goes_on = studies[6], studies[7]
+        lock = tmp_path / "spool" / "housekeeping.lock"
+        (keeper,) = (router for router in running["router"] if router.has_open(lock))
+        with sender(ports[0]) as first, sender(ports[1]) as second:
+            for scu, study in ((first, lost), (second, goes_on)):
+                scu.associate(contexts)
+                store(scu, study[:9])
+            running["receiver"][0].end(signal.SIGKILL)
+            keeper.end(signal.SIGKILL)
+            running["dispatcher"][0].end(signal.SIGTERM)
+            until(
+                lambda: len(arrived()) == 69,
+                30,
+                "the other router closes what a dead receiver left",
+            )
+            store(second, goes_on[9:])
+            second.release()
+        until(lambda: len(arrived()) == 79, 30)
+        until(lambda: len(facts.delivered) == 8)
+
+    sent = [path for study in [*studies[:6], lost[:9], goes_on] for path in study]
+    assert by_uid(arrived()) == by_uid(sent)
+    assert len(set(facts.delivered)) == 8, "no delivery ended twice"
+    assert facts.confirmed.total() == 79, "no instance was sent twice"
+    used, refused = disk.locks()
+    assert used
+    assert not refused, "a lock that another machine would not see"
