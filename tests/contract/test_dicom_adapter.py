@@ -1,6 +1,8 @@
 """What only the DICOM adapter can get wrong."""
 
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.protocols import adapter_for
 from servers.dcmtk import storescp
+from servers.keeper import Keeper, keeping
 from studies import PRIVATE_SOP_CLASS, dataset_bytes, make_ct, make_mixed
 
 
@@ -55,6 +58,41 @@ def test_a_peer_out_of_resources_is_busy_and_gets_nothing_more(tmp_path: Path) -
             next(outcomes)
     assert (raised.value.kind, raised.value.temporary) == (ErrorKind.BUSY, True)
     assert "A700" in raised.value.detail
+
+
+def numbers_until_full(outcomes: Iterator[InstanceOutcome]) -> list[int]:
+    """Return the numbers of the instances that a peer takes before it is out of resources."""
+    numbers: list[int] = []
+    with pytest.raises(DeliveryError, match="A700") as raised:
+        numbers.extend(outcome.number for outcome in outcomes if outcome.confirmed)
+    assert (raised.value.kind, raised.value.temporary) == (ErrorKind.BUSY, True)
+    return numbers
+
+
+def test_what_a_full_peer_took_of_the_instances_under_way_is_known(tmp_path: Path) -> None:
+    keeper, answers = Keeper(), iter([0x0000, 0x0000, 0xA700, 0x0000, 0xA700])
+    keeper.on_commit = lambda: next(answers, 0x0000)
+    with keeping(keeper) as scp, adapter_for(dicom_target(scp.address[1])) as adapter:
+        numbers = numbers_until_full(adapter.send(outgoing_of(make_ct(tmp_path, 60))))
+    begun = len(keeper.instances)
+    assert numbers == [number for number in range(1, begun + 1) if number not in (3, 5)]
+    assert 6 < begun <= 2 + 16, "nothing was offered after the first A700"
+
+
+def test_a_full_peer_that_says_nothing_more_is_full_all_the_same(tmp_path: Path) -> None:
+    keeper, answers, over = Keeper(), iter([0x0000, 0xA700]), threading.Event()
+
+    def commit() -> int:
+        answer = next(answers, None)
+        over.wait(20 if answer is None else 0)
+        return answer or 0x0000
+
+    keeper.on_commit = commit
+    with keeping(keeper) as scp:
+        target = dicom_target(scp.address[1], timeout=0.5)
+        with adapter_for(target) as adapter:
+            assert numbers_until_full(adapter.send(outgoing_of(make_ct(tmp_path, 60)))) == [1]
+        over.set()
 
 
 def test_a_calling_ae_title_that_the_peer_does_not_know_is_unauthorised(tmp_path: Path) -> None:

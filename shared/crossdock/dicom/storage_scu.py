@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -198,8 +198,14 @@ class StorageScu:
         """
         return self._answer_to(self._offer(path, meta, move_originator), self._dimse_timeout)
 
-    def store_many(self, files: Iterable[tuple[Path, FileMeta]]) -> Iterator[int]:
+    def store_many(
+        self,
+        files: Iterable[tuple[Path, FileMeta]],
+        enough: Callable[[], bool] = lambda: False,
+    ) -> Iterator[int]:
         """Store files, as many at once as the peer granted, and yield their statuses in order.
+
+        Once it is ``enough`` no further file is offered; those under way are answered yet.
 
         Raises:
             The same as ``store``, after the statuses of all files that were answered before.
@@ -209,6 +215,8 @@ class StorageScu:
             for path, meta in files:
                 if len(waiting) >= self._window:
                     yield self._answer_to(waiting.popleft(), self._dimse_timeout)
+                    if enough():
+                        break
                 waiting.append(self._offer(path, meta, None))
                 reached("dispatcher.instance_sent")
         except (AssociationAborted, PeerTimeout, ProtocolError):

@@ -13,7 +13,7 @@ from crossdock.dicom.errors import AssociationAborted
 from crossdock.dicom.part10 import FileMeta
 from crossdock.dicom.storage_scu import MAX_CONTEXTS, StorageScu
 from crossdock.dicom.tls import client_context
-from crossdock.errors import DicomError, SpoolError
+from crossdock.errors import DeliveryError, DicomError, SpoolError
 from crossdock.model import InstanceOutcome, Outcome
 from crossdock.pace import UNLIMITED, Pace
 from crossdock.protocols.base import Outgoing
@@ -146,15 +146,44 @@ class Sender:
         return self._scu
 
     def _store(self, group: Sequence[Prepared]) -> Iterator[InstanceOutcome]:
-        """Yield the outcome of each instance of a group, in order."""
+        """Yield the outcome of each instance of a group, in order.
+
+        A peer that is out of resources is offered no more; what it took of the instances that were
+        under way is yielded first, so that it is not sent again.
+
+        Raises:
+            DeliveryError: the peer is out of resources.
+        """
         awaited: deque[_Awaited] = deque()
-        files = self._files(group, awaited)
-        statuses = self._scu.store_many(files) if self._scu is not None else map(_unasked, files)
-        for status in statuses:
+        full: list[DeliveryError] = []
+        for status in self._statuses(self._files(group, awaited), full):
             yield from _known(awaited)
             answered = awaited.popleft()
-            yield judge(answered.outgoing, status, answered.remark)
+            try:
+                outcome = judge(answered.outgoing, status, answered.remark)
+            except DeliveryError as error:
+                full.append(error)
+            else:
+                yield outcome
+        if full:
+            raise full[0]
         yield from _known(awaited)
+
+    def _statuses(
+        self, files: Iterator[tuple[Path, FileMeta]], full: list[DeliveryError]
+    ) -> Iterator[int]:
+        """Yield what the peer answers to files; no more are offered once anything is in ``full``.
+
+        A peer that has said so may break off as it likes.
+        """
+        try:
+            if self._scu is None:
+                yield from map(_unasked, files)
+            else:
+                yield from self._scu.store_many(files, enough=lambda: bool(full))
+        except DicomError:
+            if not full:
+                raise
 
     def _files(
         self, group: Sequence[Prepared], awaited: deque[_Awaited]
