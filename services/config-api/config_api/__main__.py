@@ -3,7 +3,7 @@
 import sys
 
 import structlog
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from config_api.actions import Actions
 from config_api.checks import CheckRecords
@@ -45,12 +45,13 @@ def main(settings: Settings) -> int:
 
 def _run(service: Service, options: Options) -> int:
     settings = service.settings
+    registry = CollectorRegistry()
     database = Database(settings.database)
     service.closing(database.close)
     service.health.watch("database", database.problem)
     configuration = Configuration(database, service.bus)
     records = Records(database)
-    LedgerCollector(records, configuration, REGISTRY)
+    LedgerCollector(records, configuration, registry)
     parts = Parts(
         configuration=configuration,
         records=records,
@@ -59,7 +60,7 @@ def _run(service: Service, options: Options) -> int:
         bus=service.bus,
         health=service.health,
         neighbours=Neighbours(settings.run, options.requires),
-        registry=REGISTRY,
+        registry=registry,
         token=settings.api_token,
     )
     try:
@@ -78,7 +79,7 @@ def _run(service: Service, options: Options) -> int:
     draining = Draining(configuration, records, service.bus)
     service.closing(draining.close)
     draining.start()
-    ledger = Ledger(database, REGISTRY)
+    ledger = Ledger(database, registry)
     service.closing(service.bus.consume(LEDGER, ledger.handle).close)
     service.closing(service.bus.serve(CONFIG, Publisher(configuration).respond).close)
     server.start()
