@@ -11,13 +11,19 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from prometheus_client import REGISTRY
-from prometheus_client.registry import Collector
 
 from crossdock.bus import Bus, connect
+from crossdock.config import Gateway
 from crossdock.config.client import ConfigClient, OnChange
 from crossdock.settings import Settings
-from crossdock.telemetry import Health, HealthServer, configure_logging
+from crossdock.telemetry import (
+    CONNECTED,
+    READY,
+    Configured,
+    Health,
+    HealthServer,
+    configure_logging,
+)
 
 
 log = structlog.get_logger(__name__)
@@ -41,17 +47,25 @@ class Service:
         self.name = name
         self.settings = settings
         self.health = Health()
-        self.registry: Collector = REGISTRY
+        self.metrics = Configured()
         self.stopping = threading.Event()
         self.stack = ExitStack()
         settings.data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.bus: Bus = self.stack.enter_context(connect(settings.broker, name=name))
         self.health.watch("broker", self._broker_problem)
+        CONNECTED.set_function(lambda: self.bus.connected)
+        READY.set_function(lambda: not self.health.problems())
 
     def follow_configuration(self, on_change: OnChange) -> ConfigClient:
         """Start following the configuration; not ready before the first one is there."""
         copy = self.settings.data / "config" / f"{self.name}.json"
-        client = ConfigClient(self.bus, self.name, copy, on_change)
+
+        def changed(gateway: Gateway, revision: int) -> None:
+            on_change(gateway, revision)
+            self.metrics.keep("target", (each.name for each in gateway.targets))
+            self.metrics.keep("store_node", (each.name for each in gateway.store_nodes))
+
+        client = ConfigClient(self.bus, self.name, copy, changed)
         client.start()
         self.stack.callback(client.close)
         self.health.watch("configuration", client.problem)
@@ -65,7 +79,7 @@ class Service:
     def run(self) -> None:
         """Serve health and metrics until SIGTERM, SIGINT, or the end of the supervisor."""
         host, port = self.settings.http_host, self.settings.http_port
-        server = HealthServer(host, port, self.health, self.registry)
+        server = HealthServer(host, port, self.health, self.metrics)
         server.start()
         self.stack.callback(server.close)
         self.announce(server.address)

@@ -9,20 +9,31 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from traceback import extract_tb
 from typing import Any
 from urllib.parse import parse_qs
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Gauge,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.registry import Collector
 
 from crossdock import __version__
 
 
+disable_created_metrics()  # when each counter began: twice the series, and nobody asks for it
+
 BUILD_INFO = Gauge("crossdock_build_info", "Version of this process.", ["version", "service"])
+READY = Gauge("crossdock_ready", "1 while nothing keeps this process from its work, else 0.")
+CONNECTED = Gauge("crossdock_broker_connected", "1 while this process has its broker, else 0.")
 
 Probe = Callable[[], str | None]
 """Returns None when well, otherwise the reason in words."""
@@ -83,6 +94,32 @@ class Health:
         probes = [each for each in self._probes.items() if each[0] not in exclude]
         answers = {name: probe() for name, probe in probes}
         return {name: reason for name, reason in answers.items() if reason is not None}
+
+
+class Configured(Collector):
+    """The metrics of ``registry``, without those of targets and store nodes that are gone.
+
+    What was counted is kept, so that a target that comes back goes on where it was.
+    """
+
+    def __init__(self, registry: Collector = REGISTRY) -> None:
+        self.registry = registry
+        self._names: dict[str, frozenset[str]] = {}
+
+    def keep(self, label: str, names: Iterable[str]) -> None:
+        """From now on leave out what has a label with none of these names."""
+        self._names[label] = frozenset(names)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families, each with the samples of what is configured."""
+        for family in self.registry.collect():
+            family.samples = [each for each in family.samples if self._is_kept(each.labels)]
+            yield family
+
+    def _is_kept(self, labels: Mapping[str, str]) -> bool:
+        return all(
+            label not in labels or labels[label] in names for label, names in self._names.items()
+        )
 
 
 class HealthServer:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
+
 from ports import free_port
 from servers import require
 from waiting import until
@@ -21,21 +23,25 @@ PASSWORD = "crossdock"
 class RabbitMQ:
     """A broker that can be stopped, killed and started again with the same data and port.
 
-    ``settings`` are lines of rabbitmq.conf.
+    ``settings`` are lines of rabbitmq.conf; with ``metrics`` it serves those of its queues.
     """
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    def __init__(self, directory: Path, settings: str = "", *, metrics: bool = False) -> None:
         # The wrapper in /usr/sbin insists on the machine's own user and directories.
         self._program = require("rabbitmq-server", "/usr/lib/rabbitmq/bin")
         self._directory = directory
         self.port, distribution, self._epmd_port = free_port(), free_port(), free_port()
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "enabled_plugins").write_text("[].")
+        self._metrics_port = free_port()
+        plugins = "rabbitmq_prometheus" if metrics else ""
+        (directory / "enabled_plugins").write_text(f"[{plugins}].")
         (directory / "rabbitmq.conf").write_text(
             f"{settings}\n"
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             f"default_user = {USER}\ndefault_pass = {PASSWORD}\n"
             "log.console = false\n"
+            + f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self._metrics_port}\n"
+            * metrics
         )
         self._environment = {
             "HOME": str(directory),
@@ -63,6 +69,11 @@ class RabbitMQ:
     @property
     def url(self) -> str:
         return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
+
+    @property
+    def metrics(self) -> str:
+        """What it shows to Prometheus, if it was made with ``metrics``."""
+        return httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10.0).text
 
     def start(self, *, wait: bool = True) -> None:
         epmd = shutil.which("epmd") or "/usr/bin/epmd"
@@ -104,9 +115,9 @@ class RabbitMQ:
 
 
 @contextmanager
-def rabbitmq(directory: Path, settings: str = "") -> Iterator[RabbitMQ]:
+def rabbitmq(directory: Path, settings: str = "", *, metrics: bool = False) -> Iterator[RabbitMQ]:
     """Run a RabbitMQ whose data are in ``directory``; ready when the block begins."""
-    server = RabbitMQ(directory, settings)
+    server = RabbitMQ(directory, settings, metrics=metrics)
     server.start()
     try:
         yield server

@@ -51,7 +51,7 @@ def _run(service: Service, options: Options) -> int:
     service.health.watch("database", database.problem)
     configuration = Configuration(database, service.bus)
     records = Records(database)
-    LedgerCollector(records, registry)
+    LedgerCollector(records, configuration, registry)
     parts = Parts(
         configuration=configuration,
         records=records,

@@ -8,25 +8,34 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from config_api.configuration import Configuration
 from config_api.database import DatabaseUnavailable
+from config_api.queued import Unfinished
 from config_api.records import Records
+from crossdock.model import DeliveryState
 
 
 _CACHED_SECONDS = 5.0  # however often somebody scrapes
 
 
 class LedgerCollector(Collector):
-    """Counts deliveries when it is scraped, at most every few seconds.
+    """Says what is unfinished when it is scraped, at most every few seconds.
 
-    While the database is away the series are missing, which an alert can see; a stale number could
-    not be told from a true one.
+    A target that is gone is there for as long as it has unfinished deliveries. While the database
+    is away the series are missing, which an alert can see; a stale number could not be told from a
+    true one.
     """
 
-    def __init__(self, records: Records, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, records: Records, configuration: Configuration, registry: CollectorRegistry
+    ) -> None:
         self._records = records
+        self._configuration = configuration
         self._lock = threading.Lock()
         self._until = 0.0
         self._families: list[GaugeMetricFamily] = []
+        self._revision = 0
+        self._standing_still: dict[str, bool] = {}
         registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -42,27 +51,45 @@ class LedgerCollector(Collector):
             return self._families
 
     def _query(self) -> list[GaugeMetricFamily]:
-        deliveries, oldest = _families()
+        deliveries, oldest, standstill = _families()
         try:
-            counts, left = self._records.counts(), self._records.unfinished()
+            targets, left = self._targets(), self._records.unfinished()
         except DatabaseUnavailable:
             return []
-        for (target, state), count in counts.items():
-            deliveries.add_metric([target, state], count)
-        for target, each in left.items():
-            if each.oldest_waiting is not None:
-                oldest.add_metric([target], max(0.0, time.time() - each.oldest_waiting))
-        return [deliveries, oldest]
+        now = time.time()
+        for name in targets.keys() | left.keys():
+            each = left.get(name, Unfinished())
+            since = now if each.oldest_waiting is None else each.oldest_waiting
+            deliveries.add_metric([name, DeliveryState.WAITING], each.waiting)
+            deliveries.add_metric([name, DeliveryState.HELD], each.held)
+            oldest.add_metric([name], max(0.0, now - since))
+        for name, stands_still in targets.items():
+            standstill.add_metric([name], stands_still)
+        return [deliveries, oldest, standstill]
+
+    def _targets(self) -> dict[str, bool]:
+        """Return the targets that are configured, and whether each stands still."""
+        revision = self._configuration.current()
+        if revision.number != self._revision:
+            targets = revision.gateway.targets
+            self._standing_still = {each.name: bool(each.standstill) for each in targets}
+            self._revision = revision.number
+        return self._standing_still
 
 
-def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
     return (
         GaugeMetricFamily(
-            "crossdock_deliveries", "Deliveries in the ledger.", labels=["target", "state"]
+            "crossdock_deliveries", "Unfinished deliveries.", labels=["target", "state"]
         ),
         GaugeMetricFamily(
             "crossdock_oldest_waiting_delivery_seconds",
-            "Age of the oldest waiting delivery.",
+            "Age of the oldest waiting delivery, 0 where none waits.",
+            labels=["target"],
+        ),
+        GaugeMetricFamily(
+            "crossdock_target_standstill",
+            "1 while a person has paused or disabled a target, else 0.",
             labels=["target"],
         ),
     )

@@ -26,7 +26,7 @@ from dispatcher.commitment import Waits, is_final_when_stored, settings_of, sett
 from dispatcher.deliver import Until, deliver
 from dispatcher.facts import attempted, held_unread
 from dispatcher.fallback import Fallbacks
-from dispatcher.metrics import ATTEMPTS
+from dispatcher.metrics import ATTEMPTS, LATENCY
 from dispatcher.repeats import Repeats
 from dispatcher.retry import Failure, Hold, RetryAt, RetryPolicy, WithTarget, decide, spent
 
@@ -189,6 +189,10 @@ class Delivery:
         end = self._stored.delivery_finished(self._record, DeliveryState.DELIVERED, now)
         publish(self._means.bus, end)
         reached("dispatcher.end_published")
+        if not self._record.commitment.stored:  # else it was told, and measured, before
+            routed = self._record.routed
+            since = max(self._stored.parcel.received_at, routed.again_at)
+            LATENCY.labels(self._target, routed.protocol).observe(max(0.0, now - since))
 
     def _failed(self, failure: Failure, pause: float | None) -> None:
         now, policy = self._means.clock(), self._means.policy

@@ -11,20 +11,26 @@ INSTANCES = Counter(
     ["target", "protocol", "outcome"],
 )
 BYTES = Counter(
-    "crossdock_bytes_delivered",
+    "crossdock_delivered_bytes",
     "Bytes of the instances that targets confirmed.",
     ["target", "protocol"],
 )
 ATTEMPTS = Counter(
     "crossdock_attempts",
-    "Attempts by result: delivered, held, or the kind of failure.",
+    "Attempts by result: delivered, or the kind of failure.",
     ["target", "result"],
 )
 SECONDS = Histogram(
-    "crossdock_delivery_seconds",
-    "Duration of attempts.",
+    "crossdock_attempt_duration_seconds",
+    "Duration of attempts at deliveries.",
     ["target"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800),
+)
+LATENCY = Histogram(
+    "crossdock_delivery_latency_seconds",
+    "From the arrival of a parcel, or being sent anew by a person, to the end of its delivery.",
+    ["target", "protocol"],
+    buckets=(1, 5, 15, 60, 300, 900, 3600, 14400, 43200, 86400, 259200, 604800),
 )
 IN_WORK = Gauge("crossdock_deliveries_in_work", "Deliveries being sent now.", ["target"])
 PAUSED = Gauge("crossdock_target_paused", "1 while a target that failed is left alone.", ["target"])
@@ -37,7 +43,7 @@ COMMITMENTS = Counter(
     ["target", "result"],
 )
 PAUSED_UNTIL = Gauge(
-    "crossdock_target_paused_until_seconds",
+    "crossdock_target_paused_until_timestamp_seconds",
     "Unix time at which a target that failed is tried again; 0 while it is not left alone.",
     ["target"],
 )

@@ -105,7 +105,7 @@ class _Receiver:
     def with_workers(self, nursery: Nursery) -> Serving:
         """Return what serves in worker processes."""
         counts.prepare(_counts(self._settings))
-        self._service.registry = counts.Summed(_counts(self._settings))
+        self._service.metrics.registry = counts.Summed(_counts(self._settings))
         workers = Workers(
             self._settings.receiver_workers,
             nursery,

@@ -7,6 +7,8 @@ associations, is refused for the moment, so that the sender tries again.
 import threading
 from typing import Protocol
 
+from prometheus_client import Gauge
+
 from crossdock.config import StoreNode
 from crossdock.config.store_nodes import Source
 from crossdock.dicom.storage_scp import (
@@ -19,6 +21,8 @@ from crossdock.dicom.storage_scp import (
 )
 from crossdock.spool.room import Room
 
+
+OPEN = Gauge("crossdock_associations_open", "Associations that a store node has.", ["store_node"])
 
 ANYBODY = Source.model_construct()
 """The source of a node that accepts any."""
@@ -59,12 +63,15 @@ class CountedAdmission:
             if self._is_full(node, source):
                 return LOCAL_LIMIT_EXCEEDED
             self._admitted[caller.association] = node.name, source
+            OPEN.labels(node.name).inc()
         return None
 
     def ended(self, association: str) -> None:
         """Take note that an association is over, whether it was admitted or not."""
         with self._lock:
-            self._admitted.pop(association, None)
+            node, _ = self._admitted.pop(association, (None, ANYBODY))
+            if node is not None:
+                OPEN.labels(node).dec()
 
     def _is_full(self, node: StoreNode, source: Source) -> bool:
         sources = [source for name, source in self._admitted.values() if name == node.name]

@@ -17,7 +17,11 @@ from receiver.serving import Serving
 
 log = structlog.get_logger(__name__)
 
-LISTENING = Gauge("crossdock_store_node_listening", "Whether a store node listens.", ["store_node"])
+LISTENING = Gauge(
+    "crossdock_store_node_listening",
+    "1 while an enabled store node listens, else 0.",
+    ["store_node"],
+)
 
 _RETRY_SECONDS = 1.0
 
@@ -51,12 +55,15 @@ class StoreNodes:
     def configure(self, gateway: Gateway, revision: int) -> None:
         """Open, move and close ports so that they are as configured."""
         with self._lock:
+            before = self._wanted
             self._wanted = {node.name: node for node in gateway.store_nodes if node.enabled}
             self._serving.configure(gateway, revision)
             for name, port in list(self._ports.items()):
                 wanted = self._wanted.get(name)
                 if wanted is None or wanted.listening != port.node.listening:
                     self._close(name)
+            for name in before.keys() - self._wanted.keys():
+                LISTENING.remove(name)  # it is not meant to
             self._open_missing()
 
     def problems(self) -> str | None:

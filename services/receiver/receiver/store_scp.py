@@ -1,10 +1,11 @@
 """Answers the associations of a store node, and keeps the instances that come over them."""
 
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from crossdock.config import StoreNode
 from crossdock.dicom.header import scan
@@ -28,8 +29,18 @@ RECEIVED_BYTES = Counter(
     "crossdock_received_bytes", "Bytes of the instances answered with success.", ["store_node"]
 )
 ASSOCIATIONS = Counter(
-    "crossdock_associations", "Associations asked for, by result.", ["store_node", "result"]
+    "crossdock_associations",
+    "Associations asked for: accepted, rejected, or busy, which is rejected for the moment.",
+    ["store_node", "result"],
 )
+ASSOCIATION_SECONDS = Histogram(
+    "crossdock_association_duration_seconds",
+    "Duration of the associations that were accepted.",
+    ["store_node"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400),
+)
+
+_FOR_THE_MOMENT = 2  # PS3.8 9.3.4: rejected-transient
 
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
 _WANTED = frozenset((_STUDY, _SERIES))
@@ -48,6 +59,12 @@ def _received_bytes(store_node: str) -> Counter:
     return RECEIVED_BYTES.labels(store_node)
 
 
+def _result(rejection: Rejection | None) -> str:
+    if rejection is None:
+        return "accepted"
+    return "busy" if rejection.result == _FOR_THE_MOMENT else "rejected"
+
+
 class NodeHandler:
     """Answers the associations of one store node. ``node`` may be replaced at any time."""
 
@@ -59,13 +76,15 @@ class NodeHandler:
         self._admission = admission
         self._spool = spool
         self._parcels = parcels
+        self._began: dict[str, float] = {}
 
     def admit(self, caller: Caller) -> Rejection | None:
         """Say whether a caller may send here (PS3.8 9.3.4)."""
         rejection = self._admission.admit(self.node, caller)
-        result = "accepted" if rejection is None else "rejected"
-        ASSOCIATIONS.labels(self.node.name, result).inc()
-        if rejection is not None:
+        ASSOCIATIONS.labels(self.node.name, _result(rejection)).inc()
+        if rejection is None:
+            self._began[caller.association] = time.monotonic()
+        else:
             log.warning(
                 "association.rejected",
                 store_node=self.node.name,
@@ -124,6 +143,9 @@ class NodeHandler:
         """Take note that an association is over."""
         self._admission.ended(caller.association)
         self._parcels.association_ended(caller.association)
+        began = self._began.pop(caller.association, None)
+        if began is not None:
+            ASSOCIATION_SECONDS.labels(self.node.name).observe(time.monotonic() - began)
 
 
 class InstanceWriter:

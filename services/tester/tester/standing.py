@@ -11,10 +11,12 @@ from crossdock.config import Gateway
 from crossdock.errors import BusError
 from crossdock.messages import CheckFinished, Message, TargetChanged
 from tester.checks import fingerprint
-from tester.metrics import CERTIFICATE_DAYS, SECONDS, UP
+from tester.metrics import CERTIFICATE_EXPIRY, SECONDS, UP
 
 
 log = structlog.get_logger(__name__)
+
+_DAY_SECONDS = 86_400
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Standing:
                 known = self._targets.setdefault(name, _Target(target.type, settings))
                 if known.settings != settings:
                     known.settings = settings
-                    CERTIFICATE_DAYS.remove(name, target.type)  # it may be another host's now
+                    CERTIFICATE_EXPIRY.remove(name, target.type)  # it may be another host's now
 
     def tell(self, finished: CheckFinished) -> None:
         """Tell everyone what a check of this tester found, and what has changed by it.
@@ -90,7 +92,8 @@ class Standing:
             UP.labels(finished.target, target.protocol).set(green)
             days = finished.report.certificate_days
             if days is not None:
-                CERTIFICATE_DAYS.labels(finished.target, target.protocol).set(days)
+                expiry = finished.at + days * _DAY_SECONDS
+                CERTIFICATE_EXPIRY.labels(finished.target, target.protocol).set(expiry)
         return _change(finished) if changed else None
 
     def _doubt(self, name: str) -> None:
@@ -109,5 +112,5 @@ def _change(finished: CheckFinished) -> TargetChanged:
 
 
 def _remove_metrics(name: str, protocol: str) -> None:
-    for metric in (UP, CERTIFICATE_DAYS, SECONDS):
+    for metric in (UP, CERTIFICATE_EXPIRY, SECONDS):
         metric.remove(name, protocol)

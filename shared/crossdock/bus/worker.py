@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import structlog
+from prometheus_client import Counter
 
 from crossdock.bus.base import Subscription
 from crossdock.bus.letter import Letter
@@ -24,6 +25,8 @@ from crossdock.telemetry import raised_at
 PAUSE_AFTER_ERROR = 1.0  # seconds
 
 log = structlog.get_logger(__name__)
+
+DEAD = Counter("crossdock_dead_messages", "Messages that nobody could deal with.")
 
 
 class Taken(Protocol):
@@ -134,6 +137,7 @@ class Workers(Subscription):
                 taken.again(replace(letter, failures=letter.failures + failed), delay)
             case Dead(reason):
                 taken.bury(replace(letter, reason=reason))
+                DEAD.inc()
 
     def _return(self, taken: Taken | None) -> None:
         if taken is None:

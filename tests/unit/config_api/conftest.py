@@ -81,9 +81,10 @@ class Start:
         records = Records(database)
         health = Health()
         health.watch("database", database.problem)
-        LedgerCollector(records, registry)
+        configuration = Configuration(database, self._bus)
+        LedgerCollector(records, configuration, registry)
         parts = Parts(
-            configuration=Configuration(database, self._bus),
+            configuration=configuration,
             records=records,
             checks=CheckRecords(database),
             actions=Actions(database),

@@ -1,5 +1,6 @@
 """The ledger: what events say is kept whatever their order, and can be asked for."""
 
+import re
 import time
 import uuid
 
@@ -365,16 +366,23 @@ def test_only_what_is_finished_and_old_is_forgotten(ledger, records, database):
     assert records.deliveries(Page()) == [records.deliveries(Page(), target="other")[0]]
 
 
-def test_metrics_count_deliveries_by_target_and_state(gateway):
+def test_metrics_tell_what_is_unfinished_of_targets_that_are_there_and_of_those_that_were(gateway):
     now = time.time()
+    for name, enabled in (("idle", False), ("busy", True)):
+        settings = {"type": "folder", "path": "/tmp", "enabled": enabled}  # noqa: S108
+        assert gateway.http.put(f"/api/v1/targets/{name}", json=settings).is_success
     gateway.ledger.record(routed("p", at=now - 100))
     gateway.ledger.record(finished("q", DeliveryState.HELD, now, missing=3))
     gateway.ledger.handle(finished("r", DeliveryState.DELIVERED, now))
     text = gateway.http.get("/metrics").text
     assert 'crossdock_deliveries{state="waiting",target="archive"} 1.0' in text
     assert 'crossdock_deliveries{state="held",target="archive"} 1.0' in text
+    assert "delivered" not in text.replace("delivery.finished", "")
+    assert 'crossdock_deliveries{state="held",target="busy"} 0.0' in text
+    assert 'crossdock_target_standstill{target="idle"} 1.0' in text
+    assert 'crossdock_target_standstill{target="busy"} 0.0' in text
+    assert 'crossdock_target_standstill{target="archive"}' not in text
     assert 'crossdock_ledger_events_total{type="delivery.finished"} 1.0' in text
-    oldest = next(
-        line for line in text.splitlines() if line.startswith("crossdock_oldest_waiting_delivery")
-    )
-    assert 100 <= float(oldest.rsplit(" ", 1)[1]) < 160
+    oldest = re.search(r'waiting_delivery_seconds{target="archive"} ([\d.]+)', text)
+    assert 100 <= float(oldest[1]) < 160
+    assert 'waiting_delivery_seconds{target="busy"} 0.0' in text

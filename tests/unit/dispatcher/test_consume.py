@@ -200,7 +200,7 @@ def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(plac
 
 def test_until_when_a_target_is_left_alone_is_told(place: Place) -> None:
     def told() -> float:
-        name = "crossdock_target_paused_until_seconds"
+        name = "crossdock_target_paused_until_timestamp_seconds"
         return REGISTRY.get_sample_value(name, {"target": "research"}) or 0.0
 
     dispatch = Dispatch(place.spool, place.bus, RetryPolicy(), place.stopping)

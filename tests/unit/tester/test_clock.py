@@ -100,9 +100,9 @@ def test_a_target_is_checked_again_and_again_and_its_changes_are_told(
     until(lambda: len(changes(facts)) >= 3)
     assert changes(facts) == [True, False, True]
     until(lambda: len(heard) == 3)
-    assert metric("crossdock_check_seconds_count") >= 3
+    assert metric("crossdock_check_duration_seconds_count") >= 3
     tester.configure()
-    for name in ("crossdock_target_up", "crossdock_check_seconds_count"):
+    for name in ("crossdock_target_up", "crossdock_check_duration_seconds_count"):
         assert metric(name) is None
 
 

@@ -43,7 +43,7 @@ class Guard:
             "crossdock_http_requests_total", "HTTP requests.", labels, registry=registry
         )
         self._seconds = Histogram(
-            "crossdock_http_request_seconds",
+            "crossdock_http_request_duration_seconds",
             "Time to answer.",
             ["route"],
             registry=registry,
