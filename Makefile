@@ -47,7 +47,7 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions of all dependencies, wit
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --group dev -o requirements-dev.lock
+		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --extra traces --group dev -o requirements-dev.lock
 
 clean: ## Remove the virtual environment and all caches; ./data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
