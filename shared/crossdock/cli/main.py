@@ -3,7 +3,18 @@
 import typer
 
 from crossdock import __version__
-from crossdock.cli import apply, check, deliveries, parcels, send, services, spool, targets, up
+from crossdock.cli import (
+    apply,
+    check,
+    conformance,
+    deliveries,
+    parcels,
+    send,
+    services,
+    spool,
+    targets,
+    up,
+)
 
 
 app = typer.Typer(
@@ -39,6 +50,7 @@ app.add_typer(targets.app, name="targets")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(parcels.app, name="parcels")
 app.add_typer(spool.app, name="spool")
+app.command()(conformance.conformance)
 services.register(app)
 
 
