@@ -230,6 +230,16 @@ class ChangeAnswer(BaseModel):
     )
 
 
+class ResealAnswer(BaseModel):
+    """What sealing all secrets with the first key came to."""
+
+    revision: int = Field(description="The revision in force now: a new one if it has secrets.")
+    rewritten: int = Field(description="Earlier revisions whose secrets were sealed anew.")
+    unopened: list[str] = Field(
+        description="Objects in force with a secret that no key opens: give it anew."
+    )
+
+
 class RefusedDelivery(BaseModel):
     """A delivery with which it did not work, and why."""
 

@@ -9,6 +9,7 @@ from crossdock.cli import (
     conformance,
     deliveries,
     parcels,
+    secrets,
     send,
     services,
     spool,
@@ -50,6 +51,7 @@ app.add_typer(targets.app, name="targets")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(parcels.app, name="parcels")
 app.add_typer(spool.app, name="spool")
+app.add_typer(secrets.app, name="secrets")
 app.command()(conformance.conformance)
 services.register(app)
 
