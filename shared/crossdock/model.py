@@ -25,6 +25,9 @@ def new_id(now: float | None = None) -> str:
     return f"{milliseconds:012x}{secrets.token_hex(7)}"
 
 
+PART = "u"
+"""What the identifier of a parcel that was split off another one is longer by."""
+
 _ID = re.compile(r"[0-9a-f]{26}")
 
 
@@ -32,8 +35,10 @@ def trace_id(parcel: str) -> str:
     """Return the W3C trace id of a parcel and of all its deliveries: 32 hex digits.
 
     It begins with the parcel's identifier, so that either can be read off the other. All of its
-    last 16 digits are as good as random, which is what samplers go by.
+    last 16 digits are as good as random, which is what samplers go by. What was split off a parcel
+    has the trace of that.
     """
+    parcel = parcel.rstrip(PART)
     if _ID.fullmatch(parcel):
         return parcel + hashlib.blake2b(parcel.encode(), digest_size=3).hexdigest()
     return hashlib.blake2b(parcel.encode(), digest_size=16).hexdigest()  # a name that is not ours

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from crossdock import traces
-from crossdock.model import new_id, trace_id
+from crossdock.model import PART, new_id, trace_id
 from ports import free_port
 from servers.collector import Collector, collector
 
@@ -42,6 +42,7 @@ def test_a_trace_id_and_the_identifier_of_its_parcel_can_be_read_off_each_other(
     parcel = new_id()
     assert len(trace_id(parcel)) == 32
     assert trace_id(parcel)[:26] == parcel
+    assert trace_id(parcel + PART) == trace_id(parcel)
 
 
 def test_a_directory_of_any_name_has_a_trace_id() -> None:

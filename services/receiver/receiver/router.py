@@ -150,7 +150,7 @@ class Router:
     def _hold_part(self, stored: StoredParcel, routing: Routing, reason: str) -> None:
         started = time.time()
         part = self._spool.hold_part(stored, set(routing.unwanted), reason)
-        traces.record("split", part.id, started, first=True, split_from=stored.id)
+        traces.record("split", part.id, started, instances=len(routing.unwanted))
         reached("router.part_held")
         publish(self._bus, parcel_held(part.parcel, reason, split_from=stored.id))
         ROUTED.labels("part_held").inc()
