@@ -53,9 +53,9 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions of all dependencies, wit
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --group dev -o requirements-dev.lock
+		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --extra traces --group dev -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url pyproject.toml --extra codecs -c requirements-dev.lock -o deploy/requirements.lock
+		--no-annotate --no-emit-index-url pyproject.toml --extra codecs --extra traces -c requirements-dev.lock -o deploy/requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url deploy/build.in -o deploy/build.lock
 

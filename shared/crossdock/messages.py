@@ -284,11 +284,16 @@ class TargetChanged(Message):
 
 
 class ConfigRequested(Message):
-    """A service asks for the configuration; it already has ``revision``."""
+    """A service asks for the configuration; it already has ``revision``, written at ``made_at``.
+
+    Numbers begin anew in a new database, and go on elsewhere in one that was restored: only both
+    together name a revision. ``made_at`` is 0 where it is not known.
+    """
 
     type: Literal["config.requested"] = "config.requested"
     service: str
     revision: int = 0
+    made_at: float = 0.0
 
 
 class ConfigPublished(Message):
@@ -296,6 +301,7 @@ class ConfigPublished(Message):
 
     type: Literal["config.published"] = "config.published"
     revision: int
+    made_at: float = 0.0
     document: dict[str, Any] | None = None
 
 

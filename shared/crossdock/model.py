@@ -3,6 +3,8 @@
 All of them are frozen and made of plain values, so that they serialise to JSON as they are.
 """
 
+import hashlib
+import re
 import secrets
 import time
 from enum import StrEnum
@@ -21,6 +23,25 @@ def new_id(now: float | None = None) -> str:
     """Return a fresh identifier of 26 lower-case hex digits that sorts by time of creation."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     return f"{milliseconds:012x}{secrets.token_hex(7)}"
+
+
+PART = "u"
+"""What the identifier of a parcel that was split off another one is longer by."""
+
+_ID = re.compile(r"[0-9a-f]{26}")
+
+
+def trace_id(parcel: str) -> str:
+    """Return the W3C trace id of a parcel and of all its deliveries: 32 hex digits.
+
+    It begins with the parcel's identifier, so that either can be read off the other. All of its
+    last 16 digits are as good as random, which is what samplers go by. What was split off a parcel
+    has the trace of that.
+    """
+    parcel = parcel.rstrip(PART)
+    if _ID.fullmatch(parcel):
+        return parcel + hashlib.blake2b(parcel.encode(), digest_size=3).hexdigest()
+    return hashlib.blake2b(parcel.encode(), digest_size=16).hexdigest()  # a name that is not ours
 
 
 def delivery_id(parcel: str, target: str) -> str:

@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from crossdock import __version__
+from crossdock.model import trace_id
 
 
 disable_created_metrics()  # when each counter began: twice the series, and nobody asks for it
@@ -51,6 +52,7 @@ def configure_logging(level: str, service: str, **fields: object) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _with_trace,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _with(service=service, **fields),
@@ -69,6 +71,16 @@ def _with(**fields: object) -> structlog.typing.Processor:
         return event
 
     return add
+
+
+def _with_trace(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the trace id to a line about a parcel or a delivery."""
+    subject = event.get("parcel") or event.get("delivery")
+    if isinstance(subject, str):
+        event["trace_id"] = trace_id(subject.partition("-")[0])
+    return event
 
 
 class Health:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from contract.remotes_ssh import RsyncRemote
+from crossdock import traces
 from crossdock.bus import Retry
 from crossdock.messages import DeliveryFinished
-from crossdock.model import DeliveryState
+from crossdock.model import DeliveryState, trace_id
+from servers.collector import collector
 from studies import by_uid
 from unit.dispatcher.places import Place
 
@@ -44,13 +46,19 @@ def the_end(place: Place) -> DeliveryFinished:
 
 
 def test_it_runs_once_and_what_came_of_it_is_in_the_ledger(
-    remote: RsyncRemote, place: Place
+    remote: RsyncRemote, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = script(remote, "echo thanks")
-    _stored, message = place.parcel(3)
+    stored, message = place.parcel(3)
     target = remote.target(name="research", run_on_complete=True)
-    place.dispatch()(target, message)
-    place.dispatch()(target, message)  # the message comes twice
+    with collector() as spans:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", spans.url)
+        end = traces.begin("dispatcher")
+        place.dispatch()(target, message)
+        place.dispatch()(target, message)  # the message comes twice
+        end()
+    assert [each.name for each in spans.seen] == ["script", "attempt"]
+    assert {each.trace for each in spans.seen} == {trace_id(stored.id)}
     assert the_end(place).state is DeliveryState.DELIVERED
     assert the_end(place).remark == "mercure_complete.sh ended with code 0: thanks"
     assert place.attempts(1)[0].detail == the_end(place).remark

@@ -3,10 +3,17 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, computed_field
 
 from config_api.changes import Change
-from crossdock.model import CheckReport, DeliveryState, InstanceOutcome, ParcelState, Priority
+from crossdock.model import (
+    CheckReport,
+    DeliveryState,
+    InstanceOutcome,
+    ParcelState,
+    Priority,
+    trace_id,
+)
 
 
 def _moment(value: Any) -> Any:
@@ -86,6 +93,12 @@ class DeliverySummary(BaseModel):
     finished_at: Moment | None
     next_try: Moment | None
 
+    @computed_field(description="W3C trace id of the parcel and all its deliveries.")  # type: ignore[prop-decorator]  # as pydantic documents it
+    @property
+    def trace_id(self) -> str:
+        """The trace id of the delivery's parcel."""
+        return trace_id(self.parcel)
+
 
 class DeliveryAnswer(DeliverySummary):
     """A delivery with its history, newest attempt last, and every instance that is exceptional."""
@@ -113,6 +126,12 @@ class ParcelSummary(BaseModel):
     received_at: Moment | None
     closed_at: Moment | None
     routed_at: Moment | None
+
+    @computed_field(description="W3C trace id of the parcel and all its deliveries.")  # type: ignore[prop-decorator]  # as above
+    @property
+    def trace_id(self) -> str:
+        """The parcel's trace id."""
+        return trace_id(self.id)
 
 
 class ParcelAnswer(ParcelSummary):
@@ -208,6 +227,16 @@ class ChangeAnswer(BaseModel):
     draining: dict[str, int] = Field(
         description="Targets that were to be removed and are kept for now, and how many unfinished "
         "deliveries each has."
+    )
+
+
+class ResealAnswer(BaseModel):
+    """What sealing all secrets with the first key came to."""
+
+    revision: int = Field(description="The revision in force now: a new one if it has secrets.")
+    rewritten: int = Field(description="Earlier revisions whose secrets were sealed anew.")
+    unopened: list[str] = Field(
+        description="Objects in force with a secret that no key opens: give it anew."
     )
 
 

@@ -152,6 +152,24 @@ class Configuration:
             return changed
         raise Conflict("others keep changing the configuration at the same time; try again")
 
+    def rewrite(self, edit: Edit) -> int:
+        """Have all revisions say the same in another way, and return how many do; nobody is told.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used.
+        """
+        with self._database.reading() as session:
+            numbers = list(session.scalars(select(RevisionRow.number)))
+        return sum(self._rewrite(number, edit) for number in numbers)
+
+    def _rewrite(self, number: int, edit: Edit) -> bool:
+        with self._database.writing() as session:
+            row = session.get_one(RevisionRow, number)
+            document = edit(row.document)
+            differs = bool(document != row.document)
+            row.document = document
+            return differs
+
     def preview(self, edit: Edit, wish: Wish) -> tuple[Revision, Document]:
         """Return the revision in force and what an edit would make of it, by itself.
 

@@ -6,7 +6,7 @@ stands for the secret that is there.
 
 from typing import Any
 
-from crossdock.config.sealing import unseal
+from crossdock.config.sealing import resealed, unseal
 from crossdock.config.snapshot import KINDS
 from crossdock.errors import SecretUnavailable
 
@@ -28,6 +28,29 @@ def without_secrets(document: Any) -> Any:
     if isinstance(document, list | tuple):
         return [without_secrets(value) for value in document]
     return document
+
+
+def with_first_key(document: Any) -> Any:
+    """Return a document, or a part of one, with all that is sealed sealed with the first key.
+
+    What no key opens stays as it is.
+    """
+    if isinstance(document, dict):
+        if is_sealed(document):
+            return {"sealed": _resealed(document["sealed"])}
+        return {key: with_first_key(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [with_first_key(value) for value in document]
+    return document
+
+
+def unopened(document: Any) -> bool:
+    """Whether there is something sealed in a document, or a part of one, that no key opens."""
+    if isinstance(document, dict):
+        if is_sealed(document):
+            return _text_of(document["sealed"]) is None
+        return any(map(unopened, document.values()))
+    return isinstance(document, list | tuple) and any(map(unopened, document))
 
 
 def with_secrets(document: Any, old: Any) -> Any:
@@ -58,10 +81,22 @@ def with_secrets_of(item: Any, old: Any) -> Any:
 
 
 def _is_text_of(token: Any, item: Any) -> bool:
+    """Whether a text was sealed as this; of a key that is gone, what is given now replaces it."""
+    return isinstance(item, str) and _text_of(token) == item
+
+
+def _text_of(token: Any) -> str | None:
     try:
-        return isinstance(item, str) and isinstance(token, str) and unseal(token) == item
-    except SecretUnavailable:  # sealed with a key that is gone: what is given now replaces it
-        return False
+        return unseal(token) if isinstance(token, str) else None
+    except SecretUnavailable:
+        return None
+
+
+def _resealed(token: Any) -> Any:
+    try:
+        return resealed(token) if isinstance(token, str) else token
+    except SecretUnavailable:
+        return token
 
 
 def _objects(items: list[Any], old: dict[str, Any]) -> list[Any]:

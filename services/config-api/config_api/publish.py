@@ -32,11 +32,13 @@ class Publisher:
             revision = self._configuration.current()
         except DatabaseUnavailable as error:
             raise Retry(_AGAIN_SECONDS) from error
-        known = question.revision == revision.number
+        known = question.revision == revision.number and question.made_at in (0.0, revision.at)
         if question.revision > revision.number and revision.is_first:
             # A database that was lost must not take the configuration from those who still have it.
             log.error("config.lost", service=question.service, known=question.revision)
             known = True
         return ConfigPublished(
-            revision=revision.number, document=None if known else revision.document
+            revision=revision.number,
+            made_at=revision.at,
+            document=None if known else revision.document,
         )

@@ -4,6 +4,7 @@ The one place where adapters meet metrics, the journal and the wish to stop.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from crossdock import traces
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.faults import reached
 from crossdock.model import InstanceOutcome, Outcome
@@ -192,7 +194,9 @@ def _once(adapter: Adapter, claim: Claim, routed: list[Outgoing]) -> None:
             claim.note(once="begun")
             claim.sync()
             reached("dispatcher.script_begun")
+            started = time.time()
             remark = _done(action)
+            traces.record("script", claim.parcel, started, target=claim.record.routed.target)
     claim.note(once="ended", remark=remark)
 
 

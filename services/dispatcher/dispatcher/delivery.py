@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from crossdock import traces
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import publish
 from crossdock.config.targets import Target
@@ -81,7 +82,7 @@ class Delivery:
         if hold is not None:
             self.hold(hold.reason)
             return
-        ended = self._offer(adapters, enough)
+        ended = self._traced(adapters, enough)
         failure = ended if isinstance(ended, Failure) else None
         of_target = None if failure is not None and failure.counts else failure
         pause = report(of_target, again=self._record.setbacks > 0)
@@ -133,6 +134,27 @@ class Delivery:
             return
         self._claim.note(commitment="ended", remark=reason)
         self._conclude()
+
+    def _traced(self, adapters: Adapters, enough: Enough) -> Waits | Failure | None:
+        """Offer, and tell of it as a span; one that is broken off is ``stopped``."""
+        outcome, failure = "stopped", ""
+        try:
+            ended = self._offer(adapters, enough)
+            failure = ended.kind.value if isinstance(ended, Failure) else ""
+            outcome = failure or ("waits" if isinstance(ended, Waits) else "delivered")
+        finally:
+            traces.record(
+                "attempt",
+                self._stored.id,
+                self._started,
+                self._means.clock(),
+                failure=failure,
+                target=self._target,
+                protocol=adapters.target.type,
+                attempt=self._record.tries,
+                outcome=outcome,
+            )
+        return ended
 
     def _offer(self, adapters: Adapters, enough: Enough) -> Waits | Failure | None:
         """Return what keeps the delivery from its end, None where nothing does."""

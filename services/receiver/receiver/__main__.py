@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from crossdock import traces
 from crossdock.bus import Bus
 from crossdock.bus.topology import publish
 from crossdock.errors import BusError
@@ -43,6 +44,16 @@ class Announcer:
 
     def announce(self, received: ParcelReceived) -> None:
         """Have ``parcel.received`` published."""
+        traces.record(
+            "receive",
+            received.parcel,
+            received.received_at,
+            received.closed_at,
+            first=True,
+            store_node=received.store_node,
+            instances=received.instances,
+            bytes=received.bytes,
+        )
         self._parcels.put(received)
 
     def close(self) -> None:

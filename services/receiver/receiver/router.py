@@ -5,6 +5,7 @@ import time
 import structlog
 from prometheus_client import Counter
 
+from crossdock import traces
 from crossdock.bus import Bus, Retry
 from crossdock.bus.topology import deliveries, publish
 from crossdock.config import Gateway
@@ -69,7 +70,10 @@ class Router:
         if stored is None:
             return
         if not stored.routed:
-            self._route(stored, rules)
+            started = time.time()
+            result = self._route(stored, rules)
+            ROUTED.labels(result).inc()
+            traces.record("route", stored.id, started, result=result)
         self.schedule(stored)
 
     def schedule(self, stored: StoredParcel) -> None:
@@ -88,16 +92,16 @@ class Router:
             if target not in self._protocols:
                 self._hold_delivery(stored, target)
 
-    def _route(self, stored: StoredParcel, rules: Rules) -> None:
+    def _route(self, stored: StoredParcel, rules: Rules) -> str:
+        """Write the markers, or hold the parcel that nobody wants; return which it was."""
         parcel = stored.parcel
         routing = rules.route(parcel.store_node, self._values(stored, rules))
         reason = rules.explain(parcel.store_node)
         if not routing.wanted:
             publish(self._bus, parcel_held(parcel, reason))
             self._spool.hold(stored, reason)
-            ROUTED.labels("held").inc()
             log.warning("parcel.held", parcel=parcel.id, reason=reason)
-            return
+            return "held"
         if routing.unwanted:
             self._hold_part(stored, routing, reason)
         publish(
@@ -112,8 +116,8 @@ class Router:
         reached("router.event_published")
         stored.route(self._markers(parcel, routing))
         reached("router.marker_written")
-        ROUTED.labels("routed").inc()
         log.info("parcel.routed", parcel=parcel.id, targets=list(routing.wanted))
+        return "routed"
 
     def _values(self, stored: StoredParcel, rules: Rules) -> list[tuple[int, dict[str, str]]]:
         node = stored.parcel.store_node
@@ -144,7 +148,9 @@ class Router:
         )
 
     def _hold_part(self, stored: StoredParcel, routing: Routing, reason: str) -> None:
+        started = time.time()
         part = self._spool.hold_part(stored, set(routing.unwanted), reason)
+        traces.record("split", part.id, started, instances=len(routing.unwanted))
         reached("router.part_held")
         publish(self._bus, parcel_held(part.parcel, reason, split_from=stored.id))
         ROUTED.labels("part_held").inc()

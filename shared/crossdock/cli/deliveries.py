@@ -180,6 +180,7 @@ def _show_one(found: dict[str, Any]) -> None:
     if found["instead_of"]:
         console.print(f"  as the fallback of: {escape(found['instead_of'])}")
     console.print(f"  priority: {escape(found['priority'])}")
+    console.print(f"  trace: {escape(found['trace_id'])}")
     console.print(f"  rules: {escape(', '.join(found['rules']))} (revision {found['revision']})")
     console.print(
         f"  instances: {found['instances']}, delivered {found['delivered']}, "

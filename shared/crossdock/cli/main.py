@@ -3,7 +3,19 @@
 import typer
 
 from crossdock import __version__
-from crossdock.cli import apply, check, deliveries, parcels, send, services, spool, targets, up
+from crossdock.cli import (
+    apply,
+    check,
+    conformance,
+    deliveries,
+    parcels,
+    secrets,
+    send,
+    services,
+    spool,
+    targets,
+    up,
+)
 
 
 app = typer.Typer(
@@ -39,6 +51,8 @@ app.add_typer(targets.app, name="targets")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(parcels.app, name="parcels")
 app.add_typer(spool.app, name="spool")
+app.add_typer(secrets.app, name="secrets")
+app.command()(conformance.conformance)
 services.register(app)
 
 

@@ -52,6 +52,7 @@ def show(identifier: Identifier, as_json: AsJson = False, api: ApiUrl = DEFAULT_
     console.print(escape(f"{found['id']} {found['state']} {found['reason']}"))
     for name in _FIELDS:
         console.print(f"  {name}: {escape(found[name])}")
+    console.print(f"  trace: {escape(found['trace_id'])}")
     console.print(f"  instances: {found['instances']}, {found['bytes'] / 1e6:.1f} MB")
     for each in found["deliveries"]:
         console.print(escape(f"  to {each['target']}: {each['state']} {each['reason']}"))

@@ -20,6 +20,7 @@ from crossdock.settings import Settings
 from crossdock.spool import Problem, Spool, StoredParcel, Verified, places, verify
 from crossdock.telemetry import configure_logging
 from receiver.reconcile import Reconciler
+from receiver.retelling import retell
 from receiver.retention import Retention
 
 
@@ -169,7 +170,16 @@ def _show(found: list[Verified], problems: list[Problem], *, judged: bool) -> No
 
 
 @app.command()
-def reconcile() -> None:
+def reconcile(
+    *,
+    ledger: Annotated[
+        bool,
+        typer.Option(
+            "--ledger",
+            help="Also tell the ledger of all that is in the spool, after its database was lost.",
+        ),
+    ] = False,
+) -> None:
     """Schedule again what waits in the spool and is in no queue; the router does so by itself.
 
     Retired parcels that are not to be kept any longer are deleted, as the router does, too.
@@ -180,7 +190,10 @@ def reconcile() -> None:
     try:
         with connect(settings.broker, name="spool") as bus:
             Reconciler(spool, bus).run(grace=0.0)
+            told = retell(spool, bus) if ledger else None
         Retention(spool, settings).run()
     except (BusError, OSError) as error:
         typer.echo(f"crossdock: {error}", err=True)
         raise typer.Exit(1) from None
+    if told is not None:
+        typer.echo(f"the ledger was told of {told} parcels, and of their deliveries")

@@ -40,6 +40,7 @@ class ConfigClient:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="config", daemon=True)
         self.revision = 0
+        self._made_at = 0.0
         self.gateway = Gateway()
 
     def start(self) -> None:
@@ -70,30 +71,32 @@ class ConfigClient:
             self._wake.wait(_POLL_SECONDS if answered else 0.5)
 
     def _heard(self, message: Message) -> None:
-        if isinstance(message, ConfigChanged) and message.revision != self.revision:
+        if isinstance(message, ConfigChanged):
             self._wake.set()
 
     def _ask(self) -> bool:
-        question = ConfigRequested(service=self._service, revision=self.revision)
+        question = ConfigRequested(
+            service=self._service, revision=self.revision, made_at=self._made_at
+        )
         try:
             answer = self._bus.request(CONFIG, question, timeout=_ANSWER_SECONDS)
         except BusError:
             return False
         if isinstance(answer, ConfigPublished) and answer.document is not None:
-            self._apply(answer.document, answer.revision)
+            self._apply(answer, answer.document)
             self._save_copy(answer)
         return True
 
-    def _apply(self, document: dict[str, object], revision: int) -> None:
+    def _apply(self, published: ConfigPublished, document: dict[str, object]) -> None:
         self.gateway = usable_gateway(document)
-        self.revision = revision
-        log.info("config.applied", revision=revision)
-        self._on_change(self.gateway, revision)
+        self.revision, self._made_at = published.revision, published.made_at
+        log.info("config.applied", revision=self.revision)
+        self._on_change(self.gateway, self.revision)
 
     def _load_copy(self) -> None:
         published = read_copy(self._copy)
         if published is not None and published.document is not None:
-            self._apply(published.document, published.revision)
+            self._apply(published, published.document)
 
     def _save_copy(self, published: ConfigPublished) -> None:
         """Keep the configuration for a start without config-api; failing to is no disaster."""

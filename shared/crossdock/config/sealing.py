@@ -33,7 +33,7 @@ def seal(text: str) -> str:
     Raises:
         SecretUnavailable: there is no usable key.
     """
-    return _keys(*_source()).encrypt(text.encode()).decode()
+    return _keys(*_source())[0].encrypt(text.encode()).decode()
 
 
 def unseal(token: str) -> str:
@@ -43,11 +43,24 @@ def unseal(token: str) -> str:
         SecretUnavailable: it was sealed with another key, or there is no usable one.
     """
     try:
-        return _keys(*_source()).decrypt(token).decode()
+        return MultiFernet(_keys(*_source())).decrypt(token).decode()
     except InvalidToken:
         raise SecretUnavailable(
             "sealed with another key: set CROSSDOCK_SECRET_KEY to that one, or give it anew"
         ) from None
+
+
+def resealed(token: str) -> str:
+    """Return what was sealed with any of the keys sealed with the first; as it is if it was.
+
+    Raises:
+        SecretUnavailable: as ``unseal``.
+    """
+    try:
+        _keys(*_source())[0].decrypt(token)
+    except InvalidToken:
+        return seal(unseal(token))
+    return token
 
 
 def _source() -> tuple[str, str]:
@@ -61,7 +74,7 @@ def _source() -> tuple[str, str]:
 
 
 @lru_cache(maxsize=4)
-def _keys(text: str, file: str) -> MultiFernet:
+def _keys(text: str, file: str) -> list[Fernet]:
     text = text or _read(file)
     keys = [key.strip() for key in re.split(r"[,\n]", text) if key.strip()]
     if not keys or any(len(key) < _SHORTEST for key in keys):
@@ -69,7 +82,7 @@ def _keys(text: str, file: str) -> MultiFernet:
             f"CROSSDOCK_SECRET_KEY needs {_SHORTEST} characters or more, as from "
             "`openssl rand -base64 32`"
         )
-    return MultiFernet([_fernet(key) for key in keys])
+    return [_fernet(key) for key in keys]
 
 
 def _fernet(key: str) -> Fernet:

@@ -33,6 +33,11 @@ def encodings(specific_character_set: bytes) -> tuple[str, ...]:
     return tuple(table[term] for term in respelt if term in table) or ("iso8859",)
 
 
+def understood() -> list[str]:
+    """Return the defined terms that are understood (PS3.3 C.12.1.1.2)."""
+    return sorted(term for term in _charset().python_encoding if term)
+
+
 def decode(value: bytes, names: tuple[str, ...], delimiters: bytes) -> str:
     """Return ``value`` as text; what cannot be decoded becomes replacement characters.
 

@@ -34,6 +34,24 @@ def type_of_uid(uid: str) -> str:
     return _registered(uid)[1]
 
 
+class Registered(NamedTuple):
+    """A UID of PS3.6 A: what it names, as what it is registered, and whether it is retired."""
+
+    uid: str
+    name: str
+    type: str
+    retired: bool
+
+
+def registered(type_: str) -> list[Registered]:
+    """Return all UIDs that are registered as one type, in the order of PS3.6."""
+    return [
+        Registered(uid, entry[0], entry[1], entry[3] == "Retired")
+        for uid, entry in _uids().items()
+        if entry[1] == type_
+    ]
+
+
 def _registered(uid: str) -> tuple[str, ...]:
     return _uids().get(uid, ("", ""))
 

@@ -26,7 +26,7 @@ from crossdock.dicom.uids import (
 )
 
 
-_MAX_OPERATIONS = 64
+MAX_OPERATIONS = 64
 """Widest asynchronous window that is granted: answers that nobody reads stay within a socket."""
 
 _FULL_STORAGE = bytes((2, 0, 0, 0, 0, 0))
@@ -42,7 +42,6 @@ class Rejection:
     reason: int
 
 
-NO_REASON_GIVEN = Rejection(1, 1, 1)
 APPLICATION_CONTEXT_NOT_SUPPORTED = Rejection(1, 1, 2)
 CALLING_AE_TITLE_NOT_RECOGNISED = Rejection(1, 1, 3)
 CALLED_AE_TITLE_NOT_RECOGNISED = Rejection(1, 1, 7)
@@ -124,4 +123,4 @@ def _answer_context(context: Context, commits: bool) -> Context:
 def _answer_window(asked: tuple[int, int] | None) -> tuple[int, int] | None:
     if asked is None:
         return None
-    return min(asked[0] or _MAX_OPERATIONS, _MAX_OPERATIONS), 1
+    return min(asked[0] or MAX_OPERATIONS, MAX_OPERATIONS), 1

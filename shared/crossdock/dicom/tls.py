@@ -23,8 +23,8 @@ _log = structlog.get_logger(__name__)
 ContextSource = Callable[[], ssl.SSLContext]
 """Returns the context for a connection that begins now."""
 
-_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
-_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY: Final = {
     "required": ssl.CERT_REQUIRED,
     "optional": ssl.CERT_OPTIONAL,
@@ -207,9 +207,9 @@ def _is_end(error: ssl.SSLError) -> bool:
 
 
 def _context(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
-    context.minimum_version = _VERSIONS[files.minimum_version]
+    context.minimum_version = VERSIONS[files.minimum_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_ciphers(_CIPHERS)
+    context.set_ciphers(CIPHERS)
     if files.certificate is not None:
         _load_certificate(context, files)
     if files.ca is not None:

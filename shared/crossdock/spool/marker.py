@@ -215,6 +215,11 @@ class Claim:
         os.close(descriptor)
         return None
 
+    @property
+    def parcel(self) -> str:
+        """The parcel that the delivery is of."""
+        return self.path.parent.parent.name
+
     def note(self, **entry: object) -> None:
         """Append one line to the journal and take it into account.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crossdock.errors import SpoolError
-from crossdock.model import Parcel, new_id
+from crossdock.model import PART, Parcel, new_id
 from crossdock.spool.commitments import Commitments
 from crossdock.spool.durable import locked, move, sync_directory, write_file
 from crossdock.spool.incoming import Arrival
@@ -136,7 +136,7 @@ class Spool:
 
         Its files are hard links. Doing it twice is the same as once, also at the same time.
         """
-        part = StoredParcel(self.held / f"{stored.id}u")
+        part = StoredParcel(self.held / (stored.id + PART))
         with locked(stored.path / PARCEL):
             if not part.path.exists():
                 self._make_part(stored, part, numbers, reason)

@@ -177,6 +177,17 @@ def test_services_get_the_configuration_only_when_theirs_is_another(gateway):
     assert publisher.respond(ConfigRequested(service="x", revision=9)).document is not None
 
 
+def test_a_revision_of_another_database_is_not_taken_for_the_one_of_the_same_number(gateway):
+    publisher = Publisher(gateway.parts.configuration)
+    node = {"name": "n", "ae_title": "X", "port": 104, "accept": "any"}
+    gateway.http.put("/api/v1/gateway", json={"store_nodes": [node]}).raise_for_status()
+    published = publisher.respond(ConfigRequested(service="x"))
+    known = ConfigRequested(service="x", revision=published.revision, made_at=published.made_at)
+    assert publisher.respond(known).document is None
+    other = known.model_copy(update={"made_at": published.made_at - 3600.0})
+    assert publisher.respond(other).document == published.document
+
+
 def test_a_lost_database_takes_the_configuration_from_nobody(gateway):
     publisher = Publisher(gateway.parts.configuration)
     assert publisher.respond(ConfigRequested(service="x", revision=41)).document is None

@@ -41,7 +41,7 @@ def test_every_route_is_described_with_its_problems(gateway):
     assert set(described["paths"]) == {
         f"/api/v1/{path}"
         for path in (
-            "store-nodes", "store-nodes/{name}", "targets", "targets/{name}", "rules",
+            "secrets/reseal", "store-nodes", "store-nodes/{name}", "targets", "targets/{name}", "rules",
             "rules/{name}", "targets/{name}/check", "targets/{name}/checks", "checks",
             "targets/{name}/waiting", "deliveries",
             "deliveries/{identifier}", "deliveries/{identifier}/retry",

@@ -18,6 +18,7 @@ from config_api.web import (
     parcels,
     problems,
     revisions,
+    secrets,
     targets,
     waiting,
 )
@@ -93,7 +94,8 @@ def _api(parts: Parts) -> APIRouter:
     routes = APIRouter()
     for kind in KINDS:
         routes.include_router(objects.router(kind, parts))
-    for noun in (checks, chosen, deliveries, parcels, revisions, targets, waiting, audit):
+    nouns = (checks, chosen, deliveries, parcels, revisions, secrets, targets, waiting, audit)
+    for noun in nouns:
         routes.include_router(noun.router(parts))
     return routes
 

@@ -1,0 +1,125 @@
+"""After a database was lost, the spool tells the ledger what is in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from config_api.database import Database
+from config_api.ledger import Ledger
+from config_api.records import Page, Records
+from crossdock.bus import Bus, connect
+from crossdock.bus.topology import LEDGER
+from crossdock.messages import Message
+from crossdock.model import DeliveryState, InstanceOutcome, Outcome, new_id
+from crossdock.spool import Spool, StoredParcel
+from parcels import make_spool, route, store_parcel
+from receiver.retelling import retell
+from studies import make_ct
+from waiting import until
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return make_spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    with connect(f"memory://{new_id()}") as bus:
+        yield bus
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    database.prepare()
+    yield database
+    database.close()
+
+
+def _end(stored: StoredParcel, target: str, state: DeliveryState, reason: str = "") -> None:
+    claim = stored.claim(target)
+    assert claim is not None
+    for each in stored.parcel.instances if state is DeliveryState.DELIVERED else ():
+        outcome = InstanceOutcome(
+            number=each.number, sop_instance_uid=each.sop_instance_uid, outcome=Outcome.DELIVERED
+        )
+        claim.note(outcome=outcome.model_dump(mode="json"))
+    claim.note(reason=reason)
+    stored.conclude(claim, state)
+
+
+def _tell(spool: Spool, bus: Bus, database: Database) -> tuple[int, Records]:
+    """Tell a ledger twice, as it may come twice, and return what it knows."""
+    heard: list[Message] = []
+    bus.consume(LEDGER, heard.append)
+    count = retell(spool, bus)
+    retell(spool, bus)
+    until(lambda: bus.depth(LEDGER) == 0 and len(heard) % 2 == 0 and heard, what="all is heard")
+    ledger = Ledger(database, CollectorRegistry())
+    for message in heard:
+        ledger.record(message)
+    return count, Records(database)
+
+
+def test_the_ledger_knows_again_what_waits_is_held_was_delivered_and_was_given_up(
+    spool: Spool, bus: Bus, database: Database, tmp_path: Path
+) -> None:
+    files = make_ct(tmp_path / "ct", 3)
+    stored = store_parcel(spool, files)
+    route(stored, "archive", "research", "vault", "web", revision=7)
+    _end(stored, "research", DeliveryState.DELIVERED)
+    _end(stored, "vault", DeliveryState.HELD, "3 of 3 instances were refused")
+    _end(stored, "web", DeliveryState.DISCARDED, "not wanted")
+    retired = store_parcel(spool, files)
+    route(retired, "archive")
+    _end(retired, "archive", DeliveryState.DELIVERED)
+    assert retired.retire(spool.retired)
+
+    count, records = _tell(spool, bus, database)
+    assert count == 2
+    known = {each.id: each for each in records.deliveries(Page())}
+    states = {
+        name: known[f"{stored.id}-{name}"] for name in ("archive", "research", "vault", "web")
+    }
+    assert {name: each.state.value for name, each in states.items()} == {
+        "archive": "waiting",
+        "research": "delivered",
+        "vault": "held",
+        "web": "discarded",
+    }
+    assert known[f"{retired.id}-archive"].state is DeliveryState.DELIVERED
+    assert (states["research"].delivered, states["vault"].missing) == (3, 3)
+    assert states["vault"].reason == "3 of 3 instances were refused"
+    assert states["web"].reason == "not wanted"
+    assert {each.revision for each in states.values()} == {7}
+    assert states["archive"].study_instance_uid == stored.parcel.study_instance_uid
+    assert {each.state.value for each in records.parcels(Page())} == {"routed"}
+
+
+def test_the_ledger_knows_again_what_nobody_wanted_and_why(
+    spool: Spool, bus: Bus, database: Database, tmp_path: Path
+) -> None:
+    files = make_ct(tmp_path / "ct", 3)
+    whole, given_up = store_parcel(spool, files), store_parcel(spool, files)
+    mixed = store_parcel(spool, files)
+    part = spool.hold_part(mixed, {2, 3}, "no rule wanted it")
+    route(mixed, "archive", instances=[1])
+    spool.hold(whole, "no enabled rule applies")
+    spool.discard(spool.hold(given_up, "no enabled rule applies"), "test images")
+
+    count, records = _tell(spool, bus, database)
+    assert count == 4
+    parcels = {each.id: each for each in records.parcels(Page())}
+    assert {name: each.state.value for name, each in parcels.items()} == {
+        whole.id: "held",
+        given_up.id: "discarded",
+        mixed.id: "routed",
+        part.id: "held",
+    }
+    assert parcels[part.id].split_from == mixed.id
+    assert parcels[part.id].instances == 2
+    assert parcels[whole.id].reason == "no enabled rule applies"
+    assert parcels[given_up.id].reason == "test images"
