@@ -1,4 +1,4 @@
-"""Writes the dashboards: ``python deploy/grafana/generate.py``, or to the directory it is given."""  # noqa: INP001 — a script
+"""Writes the dashboards: ``python deploy/grafana/generate.py``, or to the directory it is given."""
 
 import json
 import sys

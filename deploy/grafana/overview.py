@@ -1,4 +1,4 @@
-"""The dashboard of the whole gateway."""  # noqa: INP001 — a script's
+"""The dashboard of the whole gateway."""
 
 from panels import (
     GOOD_IS_ONE,

@@ -1,4 +1,4 @@
-"""The panels and dashboards of Grafana, as far as Crossdock uses them."""  # noqa: INP001 — a script's
+"""The panels and dashboards of Grafana, as far as Crossdock uses them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

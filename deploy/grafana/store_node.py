@@ -1,4 +1,4 @@
-"""The dashboard of one store node, or several."""  # noqa: INP001 — a script's
+"""The dashboard of one store node, or several."""
 
 from panels import GOOD_IS_ONE, GOOD_IS_ZERO, dashboard, graph, number, numbers, pace, quantiles
 

@@ -1,4 +1,4 @@
-"""The dashboard of one target, or several."""  # noqa: INP001 — a script's
+"""The dashboard of one target, or several."""
 
 from panels import (
     GOOD_IS_ONE,
