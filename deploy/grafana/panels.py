@@ -144,7 +144,6 @@ def _variable(label: str, metric: str) -> Json:
         "label": label.replace("_", " "),
         "type": "query",
         "datasource": _SOURCE,
-        "definition": query,
         "query": {"query": query, "refId": "variable"},
         "refresh": 2,
         "sort": 1,

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from contract.bus_brokers import Broker, Garbage, message, text
 from crossdock.bus import Retry, connect
@@ -196,12 +197,15 @@ def test_a_delayed_message_survives_a_change_of_consumer(broker: Broker) -> None
 
 
 def test_what_cannot_be_decoded_is_dead_and_harms_nobody(broker: Broker) -> None:
+    before = REGISTRY.get_sample_value("crossdock_dead_messages_total")
+    assert before is not None
     bus, queue, got = broker.open(), broker.queue(), list[Message]()
     bus.send(queue, Garbage())
     bus.send(queue, message("fine"))
     bus.consume(queue, got.append)
     until(lambda: got == [message("fine")])
     until(lambda: bus.depth(f"dead.{queue}") == 1)
+    until(lambda: REGISTRY.get_sample_value("crossdock_dead_messages_total") == before + 1)
 
 
 def test_depth_counts_what_is_ready_and_delete_removes_it(broker: Broker) -> None:

@@ -158,6 +158,11 @@ def test_what_leaves_the_configuration_leaves_the_metrics(gateway):
     at = {"dispatcher": shown[0], "tester": shown[0], "config-api": shown[0], "receiver": shown[1]}
     for service, label in at.items():
         until(lambda service=service, label=label: label in gateway.scrape(service))
+    listening = 'crossdock_store_node_listening{store_node="second"}'
+    assert f"{listening} 1.0" in gateway.scrape("receiver")
+    disabled = gateway.running.api.patch("/api/v1/store-nodes/second", json={"enabled": False})
+    assert disabled.is_success
+    until(lambda: listening not in gateway.scrape("receiver"), what="nobody misses it")
     document = gateway.document
     smaller = {
         "store_nodes": document["store_nodes"][:1],
