@@ -24,7 +24,7 @@ from crossdock.spool import Origin, Routed, Spool
 from peers import PROGRAMS, clear_spool, configure, service, storescp, surroundings
 
 
-_TARGET = "archive"
+TARGET = "archive"
 _DEADLINE = 300.0
 _NEAR = "storescp near by"
 _numbers = count()
@@ -35,7 +35,7 @@ def case(home: Path, port: int, files: Sequence[Path]) -> Case:
 
     def run() -> Sample:
         data = home / f"dispatcher-{next(_numbers)}"
-        target = {"name": _TARGET, "type": "dicom", "host": "127.0.0.1", "port": port}
+        target = {"name": TARGET, "type": "dicom", "host": "127.0.0.1", "port": port}
         configure(data, "dispatcher", {"targets": [{**target, "called_ae_title": "ANY-SCP"}]})
         fill(data, files)
         with serving(service("dispatcher"), 0, surroundings(data)) as server:
@@ -61,10 +61,11 @@ def fill(data: Path, files: Sequence[Path]) -> None:
     spool.prepare()
     with connect(f"filesystem://{data / 'broker'}") as bus:
         for file in files:
-            bus.send(deliveries(_TARGET), _routed(spool, file))
+            bus.send(deliveries(TARGET), routed_parcel(spool, file))
 
 
-def _routed(spool: Spool, file: Path) -> DeliveryRouted:
+def routed_parcel(spool: Spool, file: Path) -> DeliveryRouted:
+    """Make a routed parcel of a file, and return the message of its delivery."""
     meta, now = read_file_meta(file), time.time()
     known = {
         "sop_class_uid": meta.sop_class_uid,
@@ -92,14 +93,14 @@ def _routed(spool: Spool, file: Path) -> DeliveryRouted:
     stored.route(
         [
             Routed(
-                target=_TARGET, protocol="dicom", rules=("all",), revision=1, at=now, instances=None
+                target=TARGET, protocol="dicom", rules=("all",), revision=1, at=now, instances=None
             )
         ]
     )
     return DeliveryRouted(
-        delivery=delivery_id(origin.id, _TARGET),
+        delivery=delivery_id(origin.id, TARGET),
         parcel=origin.id,
-        target=_TARGET,
+        target=TARGET,
         protocol="dicom",
         rules=("all",),
         instances=1,

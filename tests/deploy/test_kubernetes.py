@@ -127,14 +127,15 @@ def test_every_pod_is_confined_and_says_what_it_needs(overlay: Path) -> None:
         assert tag == __version__ or name in THEIRS, one["image"]
 
 
-def test_the_user_is_that_of_the_image() -> None:
+def test_the_image_is_run_as_it_is_made() -> None:
+    pods_of_ours = ours(build(OVERLAYS[0])).values()
+    (user,) = {pod["spec"]["securityContext"]["runAsUser"] for pod in pods_of_ours}
+    assert not any("command" in container(pod) for pod in pods_of_ours)
     dockerfile = ROOT / "deploy" / "Dockerfile"
-    users = {
-        pod["spec"]["securityContext"]["runAsUser"] for pod in ours(build(OVERLAYS[0])).values()
-    }
-    assert len(users) == 1
     if dockerfile.exists():
-        assert f"\nUSER {users.pop()}" in dockerfile.read_text()
+        said = dockerfile.read_text()
+        assert f"\nUSER {user}" in said
+        assert re.search(r'\nENTRYPOINT \[.*"crossdock"\]', said)
 
 
 @overlays

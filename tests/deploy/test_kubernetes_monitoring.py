@@ -124,4 +124,6 @@ def test_every_service_is_scraped() -> None:
     assert sorted(scraped) == sorted(of_kind(manifests, "Deployment"))
     monitor = of_kind(manifests, "ServiceMonitor")["crossdock"]["spec"]
     assert monitor["selector"] == {"matchLabels": wanted}
-    assert [each["port"] for each in monitor["endpoints"]] == ["http"]
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] == "http"
+    assert endpoint["honorLabels"], "crossdock_build_info says itself which service it is"

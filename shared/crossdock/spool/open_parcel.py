@@ -132,15 +132,18 @@ class OpenParcel:
 
     def remove(self) -> None:
         """Remove a parcel without instances."""
-        for file in self.path.iterdir():
-            file.unlink()
+        for file in list(self.path.iterdir()):
+            if file.name != ORIGIN:
+                file.unlink()
+        self.abandon()  # NFS keeps a file that is open, and its directory
         try:
+            (self.path / ORIGIN).unlink(missing_ok=True)
             self.path.rmdir()
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # adopted just now, and so removed by another
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
                 raise
+            return  # adopted just now, and so removed by another
         sync_directory(self.path.parent)
-        self.abandon()
 
     def found_instances(self) -> tuple[Instance, ...]:
         """Return the instances as their files tell, in order; for an adopted parcel."""

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -182,6 +183,28 @@ def test_any_order_and_repetition_of_events_ends_the_same(shared, data):
         for index in order:
             ledger.record(events[index])
         assert state_of(records, parcel) == state_of(records, straight)
+
+
+def test_several_config_apis_keep_one_ledger_at_the_same_time(postgres_server):
+    url, parcel, straight = postgres_server.database(), uuid.uuid4().hex, uuid.uuid4().hex
+    databases = [Database(url) for _ in range(3)]
+    for each in databases:
+        each.prepare()
+    for event in run_of(straight) + sent_again(straight):
+        Ledger(databases[0], CollectorRegistry()).record(event)
+
+    def record(number):
+        events = run_of(parcel) + sent_again(parcel)
+        ledger = Ledger(databases[number], CollectorRegistry())
+        for event in events[5 * number :] + events[: 5 * number]:
+            ledger.record(event)
+
+    with ThreadPoolExecutor(len(databases)) as pool:
+        list(pool.map(record, range(len(databases))))
+    records = Records(databases[0])
+    assert state_of(records, parcel) == state_of(records, straight)
+    for each in databases:
+        each.close()
 
 
 @pytest.fixture
