@@ -19,9 +19,12 @@ PASSWORD = "crossdock"
 
 
 class RabbitMQ:
-    """A broker that can be stopped, killed and started again with the same data and port."""
+    """A broker that can be stopped, killed and started again with the same data and port.
 
-    def __init__(self, directory: Path) -> None:
+    ``settings`` are its own and whole numbers, also those that rabbitmq.conf does not know.
+    """
+
+    def __init__(self, directory: Path, **settings: int) -> None:
         # The wrapper in /usr/sbin insists on the machine's own user and directories.
         self._program = require("rabbitmq-server", "/usr/lib/rabbitmq/bin")
         self._directory = directory
@@ -33,6 +36,8 @@ class RabbitMQ:
             f"default_user = {USER}\ndefault_pass = {PASSWORD}\n"
             "log.console = false\n"
         )
+        terms = ", ".join(f"{{{name}, {value}}}" for name, value in settings.items())
+        (directory / "advanced.config").write_text(f"[{{rabbit, [{terms}]}}].\n")
         self._environment = {
             "HOME": str(directory),
             "PATH": f"{Path(self._program).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -48,6 +53,7 @@ class RabbitMQ:
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_PID_FILE": str(directory / "rabbit.pid"),
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
@@ -100,9 +106,9 @@ class RabbitMQ:
 
 
 @contextmanager
-def rabbitmq(directory: Path) -> Iterator[RabbitMQ]:
+def rabbitmq(directory: Path, **settings: int) -> Iterator[RabbitMQ]:
     """Run a RabbitMQ whose data are in ``directory``; ready when the block begins."""
-    server = RabbitMQ(directory)
+    server = RabbitMQ(directory, **settings)
     server.start()
     try:
         yield server
