@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,19 @@ from waiting import until
 class Running:
     """One running ``crossdock up``: its API, its processes, its log."""
 
-    def __init__(self, data: Path, environment: dict[str, str], options: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: dict[str, str],
+        options: tuple[str, ...],
+        before: Sequence[str] = (),
+    ) -> None:
         self.data = data
         self.log = data.parent / f"{data.name}.log"
         self.api = httpx.Client(timeout=15.0)
         self._environment = environment
         self._options = ("--http", "127.0.0.1:0", *options)
+        self._before = before
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -32,6 +39,7 @@ class Running:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
+                    *self._before,
                     sys.executable,
                     "-m",
                     "crossdock.cli.main",
@@ -132,16 +140,20 @@ def running(
     gateway: dict[str, Any] | None = None,
     broker: str | None = None,
     *options: str,
+    before: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Running]:
-    """Run Crossdock on ``data`` until the block ends; it is ready when the block begins."""
+    """Run Crossdock on ``data`` until the block ends; it is ready when the block begins.
+
+    ``before`` is a program that runs it in its own place.
+    """
     if gateway is not None:
         file = data.parent / "gateway.yaml"
         file.write_text(yaml.safe_dump(gateway))
         options = ("--config", str(file), *options)
     if broker is not None:
         environment["CROSSDOCK_BROKER"] = broker
-    crossdock = Running(data, {"CROSSDOCK_RETRY_SCALE": "0.02", **environment}, options)
+    crossdock = Running(data, {"CROSSDOCK_RETRY_SCALE": "0.02", **environment}, options, before)
     try:
         crossdock.wait_up(gateway)
         yield crossdock

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from crossdock.protocols.payload import Payload
 from crossdock.protocols.sftp.failures import of_session
 from crossdock.protocols.sftp.uploads import temporary_name
 from servers.asyncssh_server import Sftp, asyncssh_server
+from servers.line import line
 from servers.samples import write_instance
 from servers.sshd import sshd
 from studies import by_uid, make_ct
@@ -158,6 +160,21 @@ def test_a_connection_that_died_while_idle_is_unreachable_and_opened_anew(
                 list(adapter.send(outgoing_of(paths)))
             assert raised.value.kind is ErrorKind.UNREACHABLE
             assert all(outcome.confirmed for outcome in adapter.send(outgoing_of(paths)))
+
+
+def test_a_far_server_may_take_its_time_over_all_of_an_instance_but_not_over_one_answer(
+    remote: SftpRemote, tmp_path: Path
+) -> None:
+    near, far = outgoing_of(make_ct(tmp_path / "ct", 2))
+    naming = "{InstanceNumber}/a/b/c/d/e/f/g/{SOPInstanceUID}.dcm"
+    with line(remote.target().port) as wire:
+        target = remote.target(port=wire.port, naming=naming, timeout=1)
+        with adapter_for(target) as adapter:
+            assert [each.confirmed for each in adapter.send([near])] == [True]
+            wire.delay = 0.1  # a directory that is to be made takes two exchanges
+            began = time.monotonic()
+            assert [each.confirmed for each in adapter.send([far])] == [True]
+    assert time.monotonic() - began > 2
 
 
 def test_a_full_disk_is_busy_until_there_is_room(remote: SftpRemote) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,9 +17,11 @@ def require(program: str, *places: str) -> str:
     for place in (*places, "/usr/bin", "/usr/sbin"):
         if (Path(place) / program).is_file():
             return str(Path(place) / program)
-    found = shutil.which(program)
-    if found:
-        return found
+    return shutil.which(program) or absent(f"{program} is not installed: run `make servers`")
+
+
+def absent(why: str) -> NoReturn:
+    """Skip a test at a desk, and fail it in CI, because something that it needs is not there."""
     if os.environ.get("CI"):
-        pytest.fail(f"{program} is not installed, and CI must have it: run `make servers`")
-    pytest.skip(f"{program} is not installed: run `make servers`")
+        pytest.fail(f"{why}; CI must have it")
+    pytest.skip(why)

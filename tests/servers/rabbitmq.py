@@ -23,10 +23,13 @@ PASSWORD = "crossdock"
 class RabbitMQ:
     """A broker that can be stopped, killed and started again with the same data and port.
 
-    ``settings`` are lines of rabbitmq.conf; with ``metrics`` it serves those of its queues.
+    ``settings`` are lines of rabbitmq.conf, and ``terms`` its own whole numbers, also those that
+    rabbitmq.conf does not know; with ``metrics`` it serves those of its queues.
     """
 
-    def __init__(self, directory: Path, settings: str = "", *, metrics: bool = False) -> None:
+    def __init__(
+        self, directory: Path, settings: str = "", *, metrics: bool = False, **terms: int
+    ) -> None:
         # The wrapper in /usr/sbin insists on the machine's own user and directories.
         self._program = require("rabbitmq-server", "/usr/lib/rabbitmq/bin")
         self._directory = directory
@@ -43,6 +46,8 @@ class RabbitMQ:
             + f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self._metrics_port}\n"
             * metrics
         )
+        own = ", ".join(f"{{{name}, {value}}}" for name, value in terms.items())
+        (directory / "advanced.config").write_text(f"[{{rabbit, [{own}]}}].\n")
         self._environment = {
             "HOME": str(directory),
             "PATH": f"{Path(self._program).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -58,6 +63,7 @@ class RabbitMQ:
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_PID_FILE": str(directory / "rabbit.pid"),
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
@@ -115,9 +121,11 @@ class RabbitMQ:
 
 
 @contextmanager
-def rabbitmq(directory: Path, settings: str = "", *, metrics: bool = False) -> Iterator[RabbitMQ]:
+def rabbitmq(
+    directory: Path, settings: str = "", *, metrics: bool = False, **terms: int
+) -> Iterator[RabbitMQ]:
     """Run a RabbitMQ whose data are in ``directory``; ready when the block begins."""
-    server = RabbitMQ(directory, settings, metrics=metrics)
+    server = RabbitMQ(directory, settings, metrics=metrics, **terms)
     server.start()
     try:
         yield server

@@ -13,10 +13,11 @@ from typing import TypeVar
 import structlog
 
 from crossdock import traces
+from crossdock.config.targets import Target
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.faults import reached
 from crossdock.model import InstanceOutcome, Outcome
-from crossdock.protocols import Adapter, Outgoing
+from crossdock.protocols import Adapter, Outgoing, WindsDown
 from crossdock.protocols.failures import fault
 from crossdock.spool import Claim
 from dispatcher.adapters import Adapters
@@ -112,7 +113,7 @@ def _attempt(
 ) -> Failure | None:
     missing, target = _missing(claim, routed), repeats.target
     sizes = {each.instance.number: each.instance.size for each in missing}
-    outcomes = _outcomes(adapter, claim, missing, repeats)
+    outcomes, count, over = _outcomes(adapter, claim, missing, repeats), 0, False
     for count, outcome in enumerate(outcomes, 1):
         reached("dispatcher.response_received")
         claim.note(outcome=outcome.model_dump(mode="json"))
@@ -121,12 +122,23 @@ def _attempt(
         sent = outcome.outcome in (Outcome.DELIVERED, Outcome.WARNING)
         if sent and outcome.number not in repeats.skipped:
             BYTES.labels(target.name, target.type).inc(sizes.get(outcome.number, 0))
-        if until.over(last=count == len(missing)):
+        over = over or until.over(last=count == len(missing))
+        if over and not _winds_down(adapter, target):
             raise Stopped
+    if over and (count < len(missing) or until.stopping.is_set()):
+        raise Stopped
     failure = _shortfall(claim, routed)
     if failure is None:
         _finish(adapter, claim, routed)
     return failure
+
+
+def _winds_down(adapter: Adapter, target: Target) -> bool:
+    """Have an adapter send no more if it can; return whether it tells yet what is under way."""
+    if target.keep_order or not isinstance(adapter, WindsDown):
+        return False
+    adapter.wind_down()
+    return True
 
 
 def _missing(claim: Claim, routed: list[Outgoing]) -> list[Outgoing]:

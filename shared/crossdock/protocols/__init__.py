@@ -10,7 +10,7 @@ import structlog
 from crossdock.config.targets import MODELS, TargetBase
 from crossdock.errors import DeliveryError, ErrorKind
 from crossdock.pace import Pace
-from crossdock.protocols.base import Adapter, Outgoing
+from crossdock.protocols.base import Adapter, Outgoing, WindsDown
 from crossdock.protocols.failures import fault
 
 
@@ -110,4 +110,4 @@ def adapter_for(target: TargetBase, pace: Pace | None = None) -> Adapter:
     return adapter
 
 
-__all__ = ["ADAPTERS", "Adapter", "Outgoing", "adapter_for"]
+__all__ = ["ADAPTERS", "Adapter", "Outgoing", "WindsDown", "adapter_for"]

@@ -56,6 +56,17 @@ class AsksCommitment(Protocol):
         """
 
 
+@runtime_checkable
+class WindsDown(Protocol):
+    """An adapter with several instances under way at once, which a peer would answer in vain."""
+
+    def wind_down(self) -> None:
+        """Have the ``send`` that is running offer no further instance.
+
+        It yields the outcomes of those that are under way, and ends without an exception.
+        """
+
+
 class Adapter(ABC):
     """One connection to one target, for one worker; a context manager that always closes.
 

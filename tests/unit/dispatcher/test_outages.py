@@ -35,7 +35,7 @@ WEEKEND = 64 * HOUR  # Friday 16:00 to Monday 08:00
 LONGEST_PAUSE = POLICY.pause * (1 + POLICY.jitter)
 SHORTEST_PAUSE = POLICY.pause * (1 - POLICY.jitter)  # once it is as long as it gets
 QUEUE = deliveries("archive")
-DELIVERIES = 40
+DELIVERIES = 150  # of many, each is tried less often, and has a shorter journal to read
 
 
 def full(path: Path, room: int = 0) -> Plan:

@@ -51,6 +51,11 @@ class DicomAdapter(Adapter):
             self.close()
             ask(self._target, instances, begin, keep)
 
+    def wind_down(self) -> None:
+        """See ``WindsDown.wind_down``."""
+        for sender in self._senders:
+            sender.wind_down()
+
     def close(self) -> None:
         """Release idle associations, and abort those with work under way."""
         if self._dealing:

@@ -54,7 +54,7 @@ class Lanes:
             found = lanes[index % len(lanes)].next()
             if isinstance(found, InstanceOutcome):
                 yield found
-            elif failure is None:
+            elif failure is None and found is not None:
                 failure = found
                 self._interrupt()
         if failure is not None:

@@ -61,7 +61,7 @@ def as_given(
 ) -> Iterator[InstanceOutcome]:
     """Yield outcomes in the order of ``instances``, each once those before it are known.
 
-    When they end early, those that are known are yielded first.
+    When they end early, the others that are known come last.
 
     Raises:
         DeliveryError: as ``outcomes`` does.
@@ -76,3 +76,4 @@ def as_given(
     except DeliveryError:
         yield from (known[number] for number in awaited if number in known)
         raise
+    yield from (known[number] for number in awaited if number in known)

@@ -91,12 +91,15 @@ class Sender:
         self._proposed: dict[Proposal, None] = {}
         self._sending = False
         self._interrupted = False
+        self._winding_down = False
 
     def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
         """See ``Adapter.send``."""
-        self._sending, ended_well = True, False
+        self._sending, self._winding_down, ended_well = True, False, False
         try:
             for group in groups(self._target, instances):
+                if self._winding_down:
+                    break
                 if group.proposals:
                     self._associate(group)
                 yield from self._store(group.instances)
@@ -107,6 +110,10 @@ class Sender:
             if not ended_well:
                 self.close()
             self._sending = False
+
+    def wind_down(self) -> None:
+        """Have a ``send`` that is running end once what is under way is answered."""
+        self._winding_down = True
 
     def interrupt(self) -> None:
         """Make a ``send`` that runs in another thread fail soon."""
@@ -174,13 +181,15 @@ class Sender:
     ) -> Iterator[int]:
         """Yield what the peer answers to files; no more are offered once anything is in ``full``.
 
-        A peer that has said so may break off as it likes.
+        A peer that has said that it is may break off as it likes.
         """
         try:
             if self._scu is None:
                 yield from map(_unasked, files)
             else:
-                yield from self._scu.store_many(files, enough=lambda: bool(full))
+                yield from self._scu.store_many(
+                    files, enough=lambda: bool(full) or self._winding_down
+                )
         except DicomError:
             if not full:
                 raise

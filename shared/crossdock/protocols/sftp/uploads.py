@@ -158,11 +158,14 @@ class Uploads:
                 attributes = await self._session.stat(path)
         except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
             return False
+        finally:
+            self._connection.moved()
         return attributes.type == asyncssh.FILEXFER_TYPE_DIRECTORY
 
     async def _write(self, upload: _Upload) -> None:
         payload = upload.payload
         file, position = await self._opened(upload)
+        self._connection.moved()
         try:
             await self._blocks(file, payload, position)
             steps = await asyncio.gather(self._sync(file), file.stat(), file.close())
