@@ -139,7 +139,8 @@ class DeliveryFinished(Message):
     """A delivery is final, or held until a person decides.
 
     ``reason`` says why it is held or was discarded, ``remark`` what came of the target's script.
-    ``again_at`` is that of the ``delivery.routed`` that it ends.
+    ``again_at`` is that of the ``delivery.routed`` that it ends. ``gone`` says that a person gave up
+    what nobody knows of but the ledger: an end that the ledger has, or hears of later, holds.
     """
 
     type: Literal["delivery.finished"] = "delivery.finished"
@@ -152,6 +153,7 @@ class DeliveryFinished(Message):
     remark: str = ""
     at: float
     again_at: float = 0.0
+    gone: bool = False
 
 
 class DeliveryRetryRequested(Message):

@@ -131,6 +131,9 @@ def _record_on_delivery(
     session: Session, event: DeliveryRouted | DeliveryAttempted | DeliveryFinished
 ) -> None:
     parcel, target = split_delivery_id(event.delivery)
+    if isinstance(event, DeliveryFinished) and event.gone:
+        _close(session, event)
+        return
     row = _locked(
         session,
         DeliveryRow,
@@ -182,6 +185,17 @@ def _note_attempt(session: Session, row: DeliveryRow, event: DeliveryAttempted) 
         warned=storable([item.model_dump(mode="json") for item in event.warned]),
     )
     row.attempted_at = _newest(row.attempted_at, event.finished_at)
+
+
+def _close(session: Session, event: DeliveryFinished) -> None:
+    """End what the ledger alone has unfinished, at a time before any end that it may yet hear of."""
+    row = session.get(DeliveryRow, event.delivery, with_for_update=True)
+    if row is None or _is_final(row.state):
+        return
+    at, again_at = row.routed_at or row.attempted_at or event.at, row.again_at or 0.0
+    missing = {"missing": row.instances, "at": at, "again_at": again_at}
+    _note_finished(row, event.model_copy(update=missing))
+    row.state = _delivery_state(session, row)
 
 
 def _note_finished(row: DeliveryRow, event: DeliveryFinished) -> None:

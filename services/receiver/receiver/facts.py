@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from crossdock.messages import ParcelHeld, ParcelReceived
-from crossdock.model import Parcel
+from crossdock.messages import DeliveryFinished, ParcelHeld, ParcelReceived
+from crossdock.model import DeliveryState, Parcel
 
 
 def parcel_received(parcel: Parcel) -> ParcelReceived:
@@ -23,6 +23,20 @@ def parcel_held(parcel: Parcel, reason: str, split_from: str = "") -> ParcelHeld
         at=time.time(),
         split_from=split_from,
         **_about(parcel),
+    )
+
+
+def discarded_unseen(delivery: str, reason: str) -> DeliveryFinished:
+    """Return the fact that a person gave a delivery up of which nothing is in the spool."""
+    return DeliveryFinished(
+        delivery=delivery,
+        state=DeliveryState.DISCARDED,
+        delivered=0,
+        warnings=0,
+        missing=0,
+        reason=f"discarded: {reason}; nothing of it was in the spool any more",
+        at=time.time(),
+        gone=True,
     )
 
 

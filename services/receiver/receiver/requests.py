@@ -23,7 +23,8 @@ from crossdock.messages import (
 from crossdock.model import delivery_id, split_delivery_id
 from crossdock.spool import Spool, StoredParcel
 from receiver.ending import Unfinished, discard
-from receiver.facts import parcel_received
+from receiver.facts import discarded_unseen, parcel_received
+from receiver.retelling import tell
 from receiver.sending import Sending
 
 
@@ -99,7 +100,7 @@ class Requests:
             return refused(str(error))
         stored = self._spool.find(parcel)
         if stored is None:
-            return gone("its parcel is not in the spool any more: the delivery is final")
+            return self._on_gone(parcel, message)
         if isinstance(message, DeliveryRetryRequested) and target in stored.targets("held"):
             stored.resume(target)
             return self._schedule(stored, target)
@@ -109,6 +110,17 @@ class Requests:
                     return refused("it is being worked at right now")
                 return gone("there is no such unfinished delivery")
             return self._on_unfinished(delivery, message)
+
+    def _on_gone(self, parcel: str, message: OnDelivery) -> RequestFinished:
+        """Tell the ledger, which may think otherwise, how a delivery ended or that it is no more."""
+        stored = self._spool.locate(parcel)
+        if stored is not None:
+            tell(self._spool, stored, self._bus)
+            return gone("the delivery is final")
+        if isinstance(message, DeliveryDiscardRequested):
+            publish(self._bus, discarded_unseen(message.delivery, message.reason))
+            return gone("nothing of it is in the spool any more: its record is closed")
+        return gone("its parcel is not in the spool any more: the delivery is final")
 
     def _on_unfinished(self, delivery: Unfinished, message: OnDelivery) -> RequestFinished:
         match message:

@@ -32,16 +32,26 @@ def retell(spool: Spool, bus: Bus) -> int:
     for place in (spool.stored(), spool.all_held(), spool.all_retired()):
         for stored in place:
             try:
-                facts = list(_facts(stored, held=stored.path.parent == spool.held))
+                tell(spool, stored, bus)
             except FileNotFoundError:
                 continue  # it was moved on: whoever did that tells the ledger
             except SpoolError as error:
                 log.error("spool.damaged", parcel=stored.id, reason=str(error))
                 continue
-            for fact in facts:
-                bus.send(LEDGER, fact)
             count += 1
     return count
+
+
+def tell(spool: Spool, stored: StoredParcel, bus: Bus) -> None:
+    """Tell the ledger of one parcel and its deliveries.
+
+    Raises:
+        FileNotFoundError: it was moved meanwhile.
+        SpoolError: it is damaged.
+        BusError: as ``retell``.
+    """
+    for fact in list(_facts(stored, held=stored.path.parent == spool.held)):
+        bus.send(LEDGER, fact)
 
 
 def _facts(stored: StoredParcel, *, held: bool) -> Iterator[Message]:

@@ -273,6 +273,37 @@ def test_a_late_word_does_not_undo_the_end(ledger, records):
     assert records.delivery("p-archive").state == "discarded"
 
 
+def lost(parcel):
+    end = finished(parcel, DeliveryState.DISCARDED, T + 900, reason="discarded: lost")
+    return end.model_copy(update={"gone": True})
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_only_the_ledger_knows_of_is_closed_for_good(ledger, records, held):
+    again = T + 30
+    ledger.record(routed("p", at=again, again_at=again))
+    if held:
+        ledger.record(finished("p", DeliveryState.HELD, T + 31, missing=3, again_at=again))
+    ledger.record(lost("p"))
+    closed = records.delivery("p-archive")
+    assert (closed.state, closed.missing, closed.reason) == ("discarded", 3, "discarded: lost")
+    ledger.record(attempted("p", 1, T + 40))
+    assert records.delivery("p-archive").state == "discarded"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_delivery_that_was_made_stays_so_whoever_thinks_it_lost(ledger, records, late):
+    end = finished("p", DeliveryState.DELIVERED, T + 22)
+    for event in (routed("p"), *((lost("p"), end) if late else (end, lost("p")))):
+        ledger.record(event)
+    assert records.delivery("p-archive").state == "delivered"
+
+
+def test_what_the_ledger_never_heard_of_is_not_made_up(ledger, records):
+    ledger.record(lost("p"))
+    assert records.delivery("p-archive") is None
+
+
 def test_a_peers_hostile_words_are_kept_without_harm(ledger, records):
     nasty = "NUL \0 and " + "x" * 5000
     outcome = InstanceOutcome(

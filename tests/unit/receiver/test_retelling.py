@@ -11,10 +11,11 @@ from config_api.ledger import Ledger
 from config_api.records import Page, Records
 from crossdock.bus import Bus, connect
 from crossdock.bus.topology import LEDGER
-from crossdock.messages import Message
+from crossdock.messages import DeliveryDiscardRequested, DeliveryFinished, Message
 from crossdock.model import DeliveryState, InstanceOutcome, Outcome, new_id
 from crossdock.spool import Spool, StoredParcel
 from parcels import make_spool, route, store_parcel
+from receiver.requests import Requests
 from receiver.retelling import retell
 from studies import make_ct
 from waiting import until
@@ -123,3 +124,30 @@ def test_the_ledger_knows_again_what_nobody_wanted_and_why(
     assert parcels[part.id].instances == 2
     assert parcels[whole.id].reason == "no enabled rule applies"
     assert parcels[given_up.id].reason == "test images"
+
+
+def test_giving_up_what_is_no_more_tells_the_ledger_so_and_of_what_was_delivered_that_it_was(
+    spool: Spool, bus: Bus, tmp_path: Path
+) -> None:
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 3))
+    route(stored, "archive")
+    _end(stored, "archive", DeliveryState.DELIVERED)
+    assert stored.retire(spool.retired)
+    heard: list[Message] = []
+    bus.consume(LEDGER, heard.append)
+    requests = Requests(spool, bus)
+
+    def ends() -> list[DeliveryFinished]:
+        return [each for each in list(heard) if isinstance(each, DeliveryFinished)]
+
+    known = DeliveryDiscardRequested(delivery=f"{stored.id}-archive", reason="stuck")
+    answer = requests.respond(known)
+    assert (answer.done, answer.gone) == (False, True)
+    (end,) = until(ends, what="how it ended")
+    assert (end.state, end.gone) == (DeliveryState.DELIVERED, False)
+
+    assert spool.delete_retired(stored.id)
+    assert requests.respond(known).gone
+    _, lost = until(lambda: len(ends()) == 2 and ends(), what="that it is lost")
+    assert (lost.state, lost.gone) == (DeliveryState.DISCARDED, True)
+    assert lost.reason.startswith("discarded: stuck")
