@@ -52,6 +52,32 @@ def test_the_failure_of_one_association_ends_them_all_and_keeps_what_is_confirme
     assert not [each for each in threading.enumerate() if each.name == "dicom-lane"]
 
 
+def test_what_all_associations_have_under_way_at_a_full_peer_is_known(tmp_path: Path) -> None:
+    keeper, found = Keeper(), list[InstanceOutcome]()
+    outgoing = outgoing_of(make_ct(tmp_path, 120))
+    lock, full = threading.Lock(), list[str]()
+    never = threading.Event()
+
+    def commit() -> int:
+        name = threading.current_thread().name
+        with lock:
+            full.append(name)
+            if name == full[0]:
+                return 0xA700 if full.count(name) == 2 else 0x0000
+        never.wait(0.02)  # the others are slower
+        return 0x0000
+
+    keeper.on_commit = commit
+    with (
+        keeping(keeper) as scp,
+        adapter_for(dicom_target(scp.address[1], associations=3)) as adapter,
+        pytest.raises(DeliveryError, match="A700"),
+    ):
+        found.extend(adapter.send(outgoing))
+    assert len(found) == len(keeper.instances) - 1 < 119
+    assert len({each.number for each in found}) == len(found)
+
+
 def test_closing_an_adapter_in_the_middle_leaves_no_thread(tmp_path: Path) -> None:
     outgoing = outgoing_of(make_ct(tmp_path, 12))
     with (

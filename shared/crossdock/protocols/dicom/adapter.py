@@ -74,7 +74,8 @@ class DicomAdapter(Adapter):
         lanes = self._lanes(min(self._target.associations, len(instances)))
         self._dealing, ended_well = True, False
         try:
-            yield from Lanes([lane.send for lane in lanes], self._interrupt).send(instances)
+            sends = [lane.send for lane in lanes]
+            yield from Lanes(sends, self._interrupt, self.wind_down).send(instances)
             ended_well = True
         finally:
             self._dealing = False

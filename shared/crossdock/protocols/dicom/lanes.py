@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from crossdock.errors import CrossdockError
+from crossdock.errors import CrossdockError, DeliveryError, ErrorKind
 from crossdock.model import InstanceOutcome
 from crossdock.protocols.base import Outgoing
 from crossdock.protocols.failures import fault
@@ -21,12 +21,19 @@ class Lanes:
     """Deals instances out to ``sends``, each in a thread of its own.
 
     ``interrupt`` must make them all fail soon; it is called when one has failed, or nobody wants
-    the outcomes any longer.
+    the outcomes any longer. Where the peer is only busy, ``wind_down`` is called first, which must
+    make them end soon.
     """
 
-    def __init__(self, sends: Sequence[Send], interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sends: Sequence[Send],
+        interrupt: Callable[[], None],
+        wind_down: Callable[[], None],
+    ) -> None:
         self._sends = sends
         self._interrupt = interrupt
+        self._wind_down = wind_down
 
     def send(self, instances: Sequence[Outgoing]) -> Iterator[InstanceOutcome]:
         """Yield the outcomes in order; when a lane fails, what the others know is yielded first.
@@ -56,9 +63,13 @@ class Lanes:
                 yield found
             elif failure is None and found is not None:
                 failure = found
-                self._interrupt()
+                self._wind_down() if _is_busy(found) else self._interrupt()
         if failure is not None:
             raise failure
+
+
+def _is_busy(error: CrossdockError) -> bool:
+    return isinstance(error, DeliveryError) and error.kind is ErrorKind.BUSY
 
 
 class _Lane:
