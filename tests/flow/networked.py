@@ -4,11 +4,12 @@ import json
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from crossdock.spool import Spool
 from ports import free_port
@@ -126,10 +127,12 @@ class Network:
         """Return what a target has of a study: dataset bytes of each copy by SOP Instance UID."""
         found: dict[str, list[bytes]] = defaultdict(list)
         for path in (self.directory / target).rglob("*"):
-            if path.is_file() and not path.name.startswith("."):
-                ds = dcmread(path, stop_before_pixels=True)
-                if ds.StudyInstanceUID == study:
-                    found[str(ds.SOPInstanceUID)].append(dataset_bytes(path))
+            # A storescp that is cut off keeps the half that it has until it notices.
+            with suppress(InvalidDicomError, EOFError, FileNotFoundError):
+                if path.is_file() and not path.name.startswith("."):
+                    ds = dcmread(path, stop_before_pixels=True)
+                    if ds.StudyInstanceUID == study:
+                        found[str(ds.SOPInstanceUID)].append(dataset_bytes(path))
         return found
 
 
@@ -142,7 +145,7 @@ def network(directory: Path) -> Iterator[Network]:
 
 def _pacs(directory: Path) -> AbstractContextManager[StoreScp]:
     # Each arrival is a file of its own, so that what comes twice is seen.
-    return storescp(directory, "--fork", "+uf", "+B", "+xa")
+    return storescp(directory, "--fork", "+uf", "+B", "+xa", "-ts", "5", "-td", "5")
 
 
 def _cable(stack: ExitStack) -> Cable | None:

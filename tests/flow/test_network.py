@@ -49,10 +49,14 @@ class Study:
             f"{self.target} has everything",
             step=0.1,
         )
-        received, sent = net.received(self.target, self.uid), by_uid(self.paths)
-        assert {uid: {*copies} for uid, copies in received.items()} == {
-            uid: {content} for uid, content in sent.items()
-        }
+        sent = {uid: {content} for uid, content in by_uid(self.paths).items()}
+
+        def unchanged() -> bool:
+            received = net.received(self.target, self.uid)
+            return {uid: {*copies} for uid, copies in received.items()} == sent
+
+        until(unchanged, 20, "there are only whole instances, unchanged", step=0.2)
+        received = net.received(self.target, self.uid)
         assert sum(map(len, received.values())) <= len(sent) + twice
 
 
