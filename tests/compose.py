@@ -60,3 +60,10 @@ def rabbitmq_settings(directory: Path, secrets: Path) -> str:
     text = (RABBITMQ / "rabbitmq.conf").read_text()
     assert "/etc/rabbitmq/definitions.d" in text
     return text.replace("/etc/rabbitmq/definitions.d", str(places))
+
+
+def base_image() -> str:
+    """Return the image that ours is built from."""
+    found = re.search(r"^FROM (\S+)", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    return found[1]

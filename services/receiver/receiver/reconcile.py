@@ -211,6 +211,7 @@ class ReconcilerThread:
                 self._reconciler.run(grace)
         except BusError as error:
             log.warning("reconcile.postponed", reason=str(error))
+            return INTERVAL_SECONDS  # waiting for a broker that is away costs nobody anything
         except OSError as error:
             log.error("reconcile.postponed", reason=f"{error.filename}: {error.strerror}")
         return max(INTERVAL_SECONDS, (time.monotonic() - began) / _SHARE)
