@@ -21,7 +21,7 @@ secrets: ## Make the secrets that docker-compose.yml needs, in ./secrets.
 test: servers $(VENV)/.installed-dev ## Install what the tests need and run them all.
 	$(BIN)/python -m pytest
 
-crash: servers $(VENV)/.installed-dev ## Kill every service at every step, and prove that nothing is lost.
+crash: servers $(VENV)/.installed-dev ## Kill every service at every step, cut the network, and prove that nothing is lost.
 	$(BIN)/python -m pytest tests/crash
 
 test-stack: servers $(VENV)/.installed-dev ## Build the image, run docker-compose.yml, and break it while a study passes.

@@ -82,10 +82,17 @@ class Network:
             each.heal()
 
     def send(
-        self, paths: Sequence[Path], port: int | None = None, host: str = "127.0.0.1"
+        self,
+        paths: Sequence[Path],
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        patience: int = 2,
     ) -> list[Path]:
-        """Send as a modality does, over one association; return what was answered with success."""
-        waits = [word for limit in ("-to", "-ts", "-ta", "-td") for word in (limit, 2)]
+        """Send as a modality does, over one association; return what was answered with success.
+
+        It waits for each answer for so many seconds.
+        """
+        waits = [word for limit in ("-to", "-ts", "-ta", "-td") for word in (limit, patience)]
         who = ("-aet", "CT1", "-aec", "CROSSDOCK", host, port or self.port)
         said = run("storescu", "-v", "-R", "-xe", *waits, *who, *paths).stdout
         return list(paths[: said.count("Received Store Response (Success)")])

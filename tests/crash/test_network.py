@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from flow.networked import FAR, HOST, NAMED, PACS, SFTP, SHELF, Network, network
+from crash.networked import FAR, HOST, NAMED, PACS, SFTP, SHELF, Network, network
 from servers.cable import Cable
 from studies import by_uid, make_ct
 from waiting import until
@@ -41,11 +41,11 @@ class Study:
         self.uid = generate_uid()
         self.paths = make_ct(directory, count, study=self.uid, description=target, size=size)
 
-    def is_at(self, net: Network, *, twice: int = 0) -> None:
+    def is_at(self, net: Network, *, twice: int = 0, seconds: float = 30) -> None:
         """Wait until all of it has arrived; ``twice`` says how much may have come twice."""
         until(
             lambda: net.ended(self.uid, len(self.paths)),
-            30,
+            seconds,
             f"{self.target} has everything",
             step=0.1,
         )
@@ -169,14 +169,16 @@ def test_a_target_whose_name_does_not_resolve_is_waited_for_until_it_does(
 # Both, over a cable
 
 
+@pytest.mark.timeout(180)
 def test_over_a_network_that_loses_packets_all_arrives_both_ways(
     net: Network, tmp_path: Path
 ) -> None:
     study = Study(tmp_path, FAR, 5)
     with net.cable.losing(10):
         with net.cable.at_the_far_end():
-            assert net.send(study.paths, host=net.cable.near) == study.paths
-        study.is_at(net)
+            sent = net.send(study.paths, host=net.cable.near, patience=30)
+        assert sent == study.paths
+        study.is_at(net, seconds=90)
     assert net.arrived(study.uid) == 5
 
 

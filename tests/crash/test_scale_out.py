@@ -25,7 +25,7 @@ from crossdock.dicom.storage_scu import StorageScu
 from crossdock.messages import DeliveryAttempted, DeliveryFinished, Message
 from crossdock.model import DeliveryState
 from ports import free_port
-from servers.rabbitmq import RabbitMQ
+from servers.rabbitmq import RabbitMQ, rabbitmq
 from servers.shared_disk import SharedDisk
 from studies import by_uid, make_ct
 from waiting import until
@@ -91,9 +91,15 @@ class Facts:
 
 
 @pytest.fixture
-def facts(own_rabbitmq: RabbitMQ) -> Iterator[Facts]:
+def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
+    with rabbitmq(tmp_path / "rabbitmq") as server:
+        yield server
+
+
+@pytest.fixture
+def facts(broker: RabbitMQ) -> Iterator[Facts]:
     facts = Facts()
-    with connect(own_rabbitmq.url) as bus:
+    with connect(broker.url) as bus:
         bus.consume(LEDGER, facts.heard)
         yield facts
 
@@ -147,10 +153,12 @@ def store(scu: StorageScu, paths: list[Path]) -> None:
 
 @pytest.mark.timeout(120)
 def test_what_several_of_each_take_in_arrives_once_also_when_one_of_each_dies(
-    tmp_path: Path, folder: Path, own_rabbitmq: RabbitMQ, facts: Facts
+    tmp_path: Path, broker: RabbitMQ, facts: Facts
 ) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
     disk = SharedDisk(tmp_path / "disk")
-    environment = {"CROSSDOCK_BROKER": own_rabbitmq.url, **disk.environment}
+    environment = {"CROSSDOCK_BROKER": broker.url, **disk.environment}
     ports = free_port(), free_port()
     studies = [make_ct(tmp_path / f"ct{n}", 10) for n in range(8)]
     meta = read_file_meta(studies[0][0])
