@@ -25,6 +25,7 @@ crash: servers $(VENV)/.installed-dev ## Kill every service at every step, cut t
 	$(BIN)/python -m pytest tests/crash
 
 test-stack: servers $(VENV)/.installed-dev ## Build the image, run docker-compose.yml, and break it while a study passes.
+	@tests/stack/install
 	$(BIN)/python -m pytest tests/stack
 
 fuzz: $(VENV)/.installed-dev ## Feed the data plane a million damaged inputs, for ten minutes at most.

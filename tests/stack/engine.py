@@ -57,18 +57,17 @@ class Engine:
 @contextmanager
 def engine() -> Iterator[Engine]:
     """Give an engine with Compose, for as long as the block lasts."""
+    machine = Engine(dict(os.environ), own=False)
+    if shutil.which("docker") and machine.run("docker", "info").returncode == 0:
+        yield machine
+        return
     with ExitStack() as ending:
         directory = Path(tempfile.mkdtemp(prefix="crossdock-stack-"))
         ending.callback(shutil.rmtree, directory, ignore_errors=True)
-        machine = Engine(dict(os.environ), own=False)
-        if machine.run("docker", "info").returncode == 0 if shutil.which("docker") else False:
-            found = machine
-        else:
-            found = Engine(_environment(directory), own=True)
-            ending.enter_context(_daemon(directory, found))
-        if found.run("docker", "compose", "version").returncode != 0:
-            _install_compose(directory, found)
-        yield found
+        own = Engine(_environment(directory), own=True)
+        ending.enter_context(_daemon(directory, own))
+        _install_compose(directory)
+        yield own
 
 
 def _environment(directory: Path) -> dict[str, str]:
@@ -146,14 +145,13 @@ def _clean(directory: Path, before: set[str]) -> None:
             subprocess.run(["umount", "--lazy", place], check=False)
 
 
-def _install_compose(directory: Path, engine: Engine) -> None:
+def _install_compose(directory: Path) -> None:
     """Give `docker` its Compose, from PyPI."""
-    plugins = Path(engine.environment.get("DOCKER_CONFIG", Path.home() / ".docker")) / "cli-plugins"
-    venv = directory / "venv"
+    venv, plugins = directory / "venv", directory / "cli/cli-plugins"
     pip = [str(venv / "bin/python"), "-m", "pip", "-q", "--disable-pip-version-check", "install"]
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     subprocess.run(
         [*pip, "--require-hashes", "-r", _HERE / "requirements.lock"], check=True, timeout=200
     )
-    plugins.mkdir(parents=True, exist_ok=True)
+    plugins.mkdir(parents=True)
     (plugins / "docker-compose").symlink_to(venv / "bin/docker-compose")

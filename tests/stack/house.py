@@ -174,4 +174,4 @@ def house(engine: Engine, directory: Path) -> Iterator[House]:
         yield running
     finally:
         api.close()
-        running.compose("down", "--volumes", "--timeout", "5", seconds=120, check=False)
+        running.compose("down", "--volumes", "--timeout", "1", seconds=120, check=False)
