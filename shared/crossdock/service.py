@@ -14,7 +14,6 @@ import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
 
-from crossdock import traces
 from crossdock.bus import Bus, connect
 from crossdock.config.client import ConfigClient, OnChange
 from crossdock.settings import Settings
@@ -45,7 +44,6 @@ class Service:
         self.registry: Collector = REGISTRY
         self.stopping = threading.Event()
         self.stack = ExitStack()
-        self.stack.callback(traces.begin(name))
         settings.data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.bus: Bus = self.stack.enter_context(connect(settings.broker, name=name))
         self.health.watch("broker", self._broker_problem)
