@@ -14,6 +14,7 @@ from crossdock.bus.topology import LEDGER
 from crossdock.messages import DeliveryDiscardRequested, DeliveryFinished, Message
 from crossdock.model import DeliveryState, InstanceOutcome, Outcome, new_id
 from crossdock.spool import Spool, StoredParcel
+from machine import crossdock
 from parcels import make_spool, route, store_parcel
 from receiver.requests import Requests
 from receiver.retelling import retell
@@ -151,3 +152,18 @@ def test_giving_up_what_is_no_more_tells_the_ledger_so_and_of_what_was_delivered
     _, lost = until(lambda: len(ends()) == 2 and ends(), what="that it is lost")
     assert (lost.state, lost.gone) == (DeliveryState.DISCARDED, True)
     assert lost.reason.startswith("discarded: stuck")
+
+
+def test_the_command_tells_the_ledger_of_this_machine(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "data/spool")
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
+    route(stored, "archive")
+    _end(stored, "archive", DeliveryState.HELD, "refused")
+    done = crossdock("spool", "reconcile", "--ledger", CROSSDOCK_DATA=str(tmp_path / "data"))
+    assert done.exit_code == 0
+    assert done.stdout == "the ledger was told of 1 parcels, and of their deliveries\n"
+    heard: list[Message] = []
+    with connect(f"filesystem://{tmp_path / 'data/broker'}") as bus:
+        bus.consume(LEDGER, heard.append)
+        until(lambda: len(heard) == 4, what="received, routed, the delivery, its end")
+    assert isinstance(heard[-1], DeliveryFinished)
