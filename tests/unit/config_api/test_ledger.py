@@ -279,7 +279,15 @@ def test_a_delivery_that_was_made_stays_so_whoever_thinks_it_lost(ledger, record
 
 def test_what_the_ledger_never_heard_of_is_not_made_up(ledger, records):
     ledger.record(lost("p"))
+    ledger.record(ParcelDiscarded(parcel="p", reason="lost", at=T, gone=True))
     assert records.delivery("p-archive") is None
+    assert records.parcel("p") is None
+
+
+def test_a_held_parcel_that_only_the_ledger_knows_of_is_closed(ledger, records):
+    ledger.record(ParcelHeld(parcel="p", reason="no rule", at=T))
+    ledger.record(ParcelDiscarded(parcel="p", reason="lost", at=T + 900, gone=True))
+    assert records.parcel("p").state == "discarded"
 
 
 def test_a_peers_hostile_words_are_kept_without_harm(ledger, records):
