@@ -81,12 +81,13 @@ class ParcelHeld(Message):
 
 
 class ParcelDiscarded(Message):
-    """A person discarded a held parcel."""
+    """A person discarded a held parcel; ``gone`` says that it was not in the spool any more."""
 
     type: Literal["parcel.discarded"] = "parcel.discarded"
     parcel: str
     reason: str
     at: float
+    gone: bool = False
 
 
 class DeliveryRouted(Message):

@@ -12,7 +12,6 @@ from typing import Self
 
 import structlog
 
-from crossdock import traces
 from crossdock.bus import Bus, connect
 from crossdock.config import Gateway
 from crossdock.config.client import ConfigClient, OnChange
@@ -51,7 +50,6 @@ class Service:
         self.metrics = Configured()
         self.stopping = threading.Event()
         self.stack = ExitStack()
-        self.stack.callback(traces.begin(name))
         settings.data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.bus: Bus = self.stack.enter_context(connect(settings.broker, name=name))
         self.health.watch("broker", self._broker_problem)

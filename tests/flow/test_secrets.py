@@ -173,6 +173,16 @@ def test_settings_that_are_not_saved_are_checked_with_the_secrets_that_are(
     assert revision(http) == number
 
 
+def test_what_is_sealed_with_the_first_key_already_stays_as_it_is(
+    machine: Machine, http: httpx.Client
+) -> None:
+    number = revision(http)
+    done = machine.run("secrets", "reseal")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"revision {number} is in force")
+    assert done.stdout.rstrip().endswith("earlier revisions rewritten: 0")
+
+
 def test_only_checks_of_what_is_saved_are_kept(http: httpx.Client, vault: dict[str, Any]) -> None:
     assert not http.post("checks", json={**vault, "token": OTHER}).json()["green"]
     assert is_green(http)

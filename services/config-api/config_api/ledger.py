@@ -68,6 +68,8 @@ class Ledger:
         """
         with self._database.writing() as session:
             match event:
+                case ParcelDiscarded(gone=True) if session.get(ParcelRow, event.parcel) is None:
+                    pass  # a name that somebody mistyped
                 case ParcelReceived() | ParcelRouted() | ParcelHeld() | ParcelDiscarded():
                     _record_on_parcel(session, event)
                 case DeliveryRouted() | DeliveryAttempted() | DeliveryFinished():

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from crossdock import traces
 from crossdock.bus.topology import RETRY, TARGET_CHANGED
 from crossdock.config import Gateway
 from crossdock.service import Service
@@ -23,6 +24,7 @@ def main(settings: Settings, protocols: Sequence[str]) -> int:
     """Run the dispatcher of some protocols until it is told to stop; return the exit code."""
     policy = RetryPolicy.from_environment(os.environ)
     with Service("dispatcher", settings) as service:
+        service.closing(traces.begin(service.name))
         spool = Spool(settings.spool)
         spool.prepare()
         service.health.watch("spool", lambda: spool_problem(spool))

@@ -77,6 +77,7 @@ def main(settings: Settings) -> int:
     if settings.receiver_workers > 1:
         nursery = Nursery(partial(work, settings, _counts(settings)))
     with Service("receiver", settings) as service:
+        service.closing(traces.begin(service.name))
         receiver = _Receiver(service)
         nodes = StoreNodes(
             receiver.alone() if nursery is None else receiver.with_workers(nursery), receiver.room

@@ -143,7 +143,7 @@ class Requests:
     def _on_parcel(self, message: ParcelRouteRequested | ParcelDiscardRequested) -> RequestFinished:
         held = self._spool.find_held(message.parcel)
         if held is None:
-            return refused("there is no such held parcel")
+            return self._on_gone_parcel(message)
         if isinstance(message, ParcelRouteRequested):
             publish(self._bus, parcel_received(self._spool.unhold(held).parcel))
             return DONE
@@ -153,6 +153,18 @@ class Requests:
         )
         self._spool.discard(held, message.reason)
         return DONE
+
+    def _on_gone_parcel(
+        self, message: ParcelRouteRequested | ParcelDiscardRequested
+    ) -> RequestFinished:
+        """Have the ledger, which may think otherwise, know that a parcel is held no longer."""
+        known = self._spool.locate(message.parcel)
+        if known is not None or not isinstance(message, ParcelDiscardRequested):
+            return refused("there is no such held parcel")
+        reason = f"{message.reason}; nothing of it was in the spool any more"
+        fact = ParcelDiscarded(parcel=message.parcel, reason=reason, at=time.time(), gone=True)
+        publish(self._bus, fact)
+        return refused("nothing of it is in the spool any more: its record is closed")
 
 
 def _answer(refusal: str) -> RequestFinished:

@@ -1,5 +1,6 @@
 """Wires the router: ``parcel.received`` → markers → ``delivery.routed``, and what keeps house."""
 
+from crossdock import traces
 from crossdock.bus.topology import PARCELS, SPOOL
 from crossdock.config import Gateway
 from crossdock.service import Service
@@ -16,6 +17,7 @@ from receiver.router import Router
 def main(settings: Settings) -> int:
     """Run the router until it is told to stop; return the exit code."""
     with Service("router", settings) as service:
+        service.closing(traces.begin(service.name))
         spool = Spool(settings.spool)
         spool.prepare()
         router = Router(spool, service.bus)

@@ -1,5 +1,8 @@
 """After a database was lost, the spool tells the ledger what is in it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,13 @@ from config_api.ledger import Ledger
 from config_api.records import Page, Records
 from crossdock.bus import Bus, connect
 from crossdock.bus.topology import LEDGER
-from crossdock.messages import DeliveryDiscardRequested, DeliveryFinished, Message
+from crossdock.messages import (
+    DeliveryDiscardRequested,
+    DeliveryFinished,
+    Message,
+    ParcelDiscarded,
+    ParcelDiscardRequested,
+)
 from crossdock.model import DeliveryState, InstanceOutcome, Outcome, new_id
 from crossdock.spool import Spool, StoredParcel
 from parcels import make_spool, route, store_parcel
@@ -148,6 +157,29 @@ def test_giving_up_what_is_no_more_tells_the_ledger_so_and_of_what_was_delivered
 
     assert spool.delete_retired(stored.id)
     assert requests.respond(known).gone
+    assert not requests.respond(ParcelDiscardRequested(parcel=stored.id, reason="stuck")).done
+    until(lambda: any(isinstance(each, ParcelDiscarded) and each.gone for each in list(heard)))
     _, lost = until(lambda: len(ends()) == 2 and ends(), what="that it is lost")
     assert (lost.state, lost.gone) == (DeliveryState.DISCARDED, True)
     assert lost.reason.startswith("discarded: stuck")
+
+
+def test_the_command_tells_the_ledger_of_this_machine(tmp_path: Path) -> None:
+    spool = make_spool(tmp_path / "data/spool")
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
+    route(stored, "archive")
+    _end(stored, "archive", DeliveryState.HELD, "refused")
+    done = subprocess.run(
+        [sys.executable, "-m", "crossdock.cli.main", "spool", "reconcile", "--ledger"],
+        env={**os.environ, "CROSSDOCK_DATA": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert done.stdout == "the ledger was told of 1 parcels, and of their deliveries\n"
+    heard: list[Message] = []
+    with connect(f"filesystem://{tmp_path / 'data/broker'}") as bus:
+        bus.consume(LEDGER, heard.append)
+        until(lambda: len(heard) == 4, what="received, routed, the delivery, its end")
+    assert isinstance(heard[-1], DeliveryFinished)
