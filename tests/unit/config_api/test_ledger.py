@@ -169,7 +169,7 @@ def shared(request, tmp_path_factory):
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_any_order_and_repetition_of_events_ends_the_same(shared, data):
