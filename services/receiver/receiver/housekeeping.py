@@ -4,6 +4,7 @@ Two that did it side by side would do nothing wrong, but schedule everything twi
 broker, delete more than there is need for, and tell a sender its result of storage commitment twice.
 """
 
+import errno
 import os
 import threading
 
@@ -21,6 +22,8 @@ class Housekeeping:
         self._path = spool.root / "housekeeping.lock"
         self._asking = threading.Lock()
         self._descriptor = -1
+        # A disk with a file open for writing cannot be remounted read-only; NFS locks no other.
+        self._access = os.O_RDONLY
 
     def is_ours(self) -> bool:
         """Whether this process keeps house.
@@ -41,8 +44,17 @@ class Housekeeping:
             self._descriptor = -1
 
     def _take(self) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        if try_lock(descriptor):
+        descriptor = os.open(self._path, self._access | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            taken = try_lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno != errno.EBADF or self._access == os.O_RDWR:
+                raise
+            self._access = os.O_RDWR
+            self._take()
+            return
+        if taken:
             self._descriptor = descriptor
         else:
             os.close(descriptor)
