@@ -24,6 +24,6 @@ def test_while_the_broker_is_away_it_looks_as_often_as_otherwise(
     with connect(f"amqp://127.0.0.1:{free_port()}/") as bus, capture_logs() as logs:
         assert isinstance(bus, LetterBus)
         bus.timeout = 0.2  # seconds; for a twentieth of the time it would wait for 4
-        thread = ReconcilerThread(Reconciler(spool, bus))
+        thread = ReconcilerThread(Reconciler(spool, bus), lambda: True)
         until(lambda: len([each for each in logs if each["event"] == "reconcile.postponed"]) > 3, 5)
         thread.close()
