@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS = 5.0
 _SHARE = 0.05  # of the time, at most, that is spent on looking through a large spool
+_ASK_SECONDS = 0.001  # for the length of a queue
 _GRACE_SECONDS = 3.0  # what happened just now is still on its way
 
 
@@ -68,19 +69,23 @@ class Reconciler:
         """Have a pass end early, also one that may be running; what it leaves is found again."""
         self._stopped.set()
 
-    def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> None:
+    def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> float:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
 
-        A part that fails is logged and tried again next time; the others go on.
+        A part that fails is logged and tried again next time; the others go on. Return how many
+        seconds of spool and broker it takes to look, without those that a broker was waited for.
         """
+        began = time.monotonic()
         now = time.time() if now is None else now
         recovered = self._recover_open()
         received, due = self._unheard(now - grace, now)
+        looked = time.monotonic() - began + _ASK_SECONDS * len(due)
         short, self._short = self._short if grace else {PARCELS, *due}, set()
         self._announce(list(dict.fromkeys([*recovered, *received])), short)
         for queue, waiting in self._until_stopped(due.items()):
             self._schedule(queue, waiting, short)
         self._spool.sweep_incoming(now)
+        return looked
 
     def _recover_open(self) -> list[str]:
         """Close what a dead receiver left, and return the parcels: nobody else knows of them."""
@@ -205,13 +210,12 @@ class ReconcilerThread:
 
     def _once(self, grace: float) -> float:
         """Reconcile, and return how many seconds to wait before the next time."""
-        began = time.monotonic()
+        looked = 0.0
         try:
             if self._is_ours():
-                self._reconciler.run(grace)
+                looked = self._reconciler.run(grace)
         except BusError as error:
             log.warning("reconcile.postponed", reason=str(error))
-            return INTERVAL_SECONDS  # waiting for a broker that is away costs nobody anything
         except OSError as error:
             log.error("reconcile.postponed", reason=f"{error.filename}: {error.strerror}")
-        return max(INTERVAL_SECONDS, (time.monotonic() - began) / _SHARE)
+        return max(INTERVAL_SECONDS, looked / _SHARE)
