@@ -141,7 +141,7 @@ class Gateway:
     def wait_dead(self, name: str) -> None:
         """Wait until a service is dead that killed itself."""
         process = self._processes[name]
-        process.wait(20)
+        process.wait(60)  # a disk that is busy keeps a killed process for a while
         _close_stdin(process)
 
     def workers(self) -> list[int]:
