@@ -84,12 +84,9 @@ class House:
     def journalled(self) -> set[str]:
         """Return the instances that the archive has confirmed, as journals say."""
         assert self._gateway is not None
-        found: set[str] = set()
-        for journal in (self._gateway.data / "spool").glob(f"*/*/*/{ARCHIVE}"):
-            with suppress(FileNotFoundError):  # its parcel has just moved on
-                outcomes = read_record(journal).outcomes.values()
-                found |= {each.sop_instance_uid for each in outcomes if each.confirmed}
-        return found
+        while True:
+            with suppress(FileNotFoundError):  # a parcel has just moved on: look again
+                return _confirmed(self._gateway.data / "spool")
 
     def check(self, study: Study, sent: Sent) -> None:
         """Check what the targets got, now and again at the end of everything."""
@@ -109,3 +106,9 @@ class House:
         assert self._gateway is not None
         rows = [row.split("│") for row in self._gateway.spooled().splitlines()]
         return {row[2].strip() for row in rows if len(row) > 2 and row[1].strip()}
+
+
+def _confirmed(spool: Path) -> set[str]:
+    records = [read_record(journal) for journal in spool.glob(f"*/*/*/{ARCHIVE}")]
+    outcomes = [each for record in records for each in record.outcomes.values()]
+    return {each.sop_instance_uid for each in outcomes if each.confirmed}
