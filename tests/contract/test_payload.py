@@ -36,6 +36,18 @@ def test_a_damaged_file_is_the_spools_fault(tmp_path: Path) -> None:
             Payload(outgoing)
 
 
+def test_a_damaged_file_is_closed_once_and_not_another_that_got_its_number(tmp_path: Path) -> None:
+    (path,) = make_ct(tmp_path / "ct", 1)
+    (outgoing,) = outgoing_of([path])
+    path.write_bytes(b"no DICOM")
+    try:
+        Payload(outgoing)
+    except SpoolUnreadable:
+        another = path.open("rb")  # gets the lowest free number; leaving collects the payload
+    with another:
+        assert another.read() == b"no DICOM"
+
+
 def test_a_file_that_gets_shorter_is_told(tmp_path: Path) -> None:
     (outgoing,) = outgoing_of(make_ct(tmp_path / "ct", 1))
     with Payload(outgoing) as payload:

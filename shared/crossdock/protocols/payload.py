@@ -41,7 +41,7 @@ class Payload(io.RawIOBase):
             length = os.fstat(self.file).st_size
             self.offset = _dataset_offset(self.file, length)
         except BaseException:
-            os.close(self.file)
+            self.close()  # not only the file: whoever collects this object closes it once more
             raise
         self.size = len(self.meta) + length - self.offset
 
