@@ -4,6 +4,7 @@ Whoever reads a configuration gets ``{"kept": true}`` in the place of a secret; 
 stands for the secret that is there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from crossdock.config.sealing import resealed, unseal
@@ -21,13 +22,7 @@ def is_sealed(value: Any) -> bool:
 
 def without_secrets(document: Any) -> Any:
     """Return a document, or a part of one, with all that is sealed replaced by ``KEPT``."""
-    if isinstance(document, dict):
-        if is_sealed(document):
-            return dict(KEPT)
-        return {key: without_secrets(value) for key, value in document.items()}
-    if isinstance(document, list | tuple):
-        return [without_secrets(value) for value in document]
-    return document
+    return _with_each_sealed(document, lambda _: dict(KEPT))
 
 
 def with_first_key(document: Any) -> Any:
@@ -35,20 +30,25 @@ def with_first_key(document: Any) -> Any:
 
     What no key opens stays as it is.
     """
+    return _with_each_sealed(document, lambda token: {"sealed": _resealed(token)})
+
+
+def _with_each_sealed(document: Any, replaced: Callable[[Any], Any]) -> Any:
+    """Return a document, or a part of one, in which each secret is what its token is replaced by."""
+    if is_sealed(document):
+        return replaced(document["sealed"])
     if isinstance(document, dict):
-        if is_sealed(document):
-            return {"sealed": _resealed(document["sealed"])}
-        return {key: with_first_key(value) for key, value in document.items()}
+        return {key: _with_each_sealed(value, replaced) for key, value in document.items()}
     if isinstance(document, list | tuple):
-        return [with_first_key(value) for value in document]
+        return [_with_each_sealed(value, replaced) for value in document]
     return document
 
 
 def unopened(document: Any) -> bool:
     """Whether there is something sealed in a document, or a part of one, that no key opens."""
+    if is_sealed(document):
+        return _text_of(document["sealed"]) is None
     if isinstance(document, dict):
-        if is_sealed(document):
-            return _text_of(document["sealed"]) is None
         return any(map(unopened, document.values()))
     return isinstance(document, list | tuple) and any(map(unopened, document))
 

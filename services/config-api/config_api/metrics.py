@@ -34,8 +34,6 @@ class LedgerCollector(Collector):
         self._lock = threading.Lock()
         self._until = 0.0
         self._families: list[GaugeMetricFamily] = []
-        self._revision = 0
-        self._standing_still: dict[str, bool] = {}
         registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -53,28 +51,20 @@ class LedgerCollector(Collector):
     def _query(self) -> list[GaugeMetricFamily]:
         deliveries, oldest, standstill = _families()
         try:
-            targets, left = self._targets(), self._records.unfinished()
+            targets = self._configuration.current().gateway.targets
+            left = self._records.unfinished()
         except DatabaseUnavailable:
             return []
         now = time.time()
-        for name in targets.keys() | left.keys():
+        for name in {each.name for each in targets} | left.keys():
             each = left.get(name, Unfinished())
             since = now if each.oldest_waiting is None else each.oldest_waiting
             deliveries.add_metric([name, DeliveryState.WAITING], each.waiting)
             deliveries.add_metric([name, DeliveryState.HELD], each.held)
             oldest.add_metric([name], max(0.0, now - since))
-        for name, stands_still in targets.items():
-            standstill.add_metric([name], stands_still)
+        for target in targets:
+            standstill.add_metric([target.name], bool(target.standstill))
         return [deliveries, oldest, standstill]
-
-    def _targets(self) -> dict[str, bool]:
-        """Return the targets that are configured, and whether each stands still."""
-        revision = self._configuration.current()
-        if revision.number != self._revision:
-            targets = revision.gateway.targets
-            self._standing_still = {each.name: bool(each.standstill) for each in targets}
-            self._revision = revision.number
-        return self._standing_still
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:

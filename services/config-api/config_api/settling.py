@@ -137,8 +137,7 @@ class Draining:
     def run(self, now: float) -> None:
         """Remove what is drained, unless the ledger may not know yet of deliveries to it."""
         revision = self._configuration.current()
-        targets = revision.document.get("targets", ())  # a thousand take a second to validate
-        draining = [each["name"] for each in targets if each.get("draining")]
+        draining = [target.name for target in revision.gateway.targets if target.draining]
         if not draining or now - revision.at < _QUIET_SECONDS or self._bus.depth(LEDGER):
             return
         left = self._records.unfinished()

@@ -53,7 +53,10 @@ _Delivery = tuple[str, str]
 
 
 class Reconciler:
-    """Reconciles one spool with the queues; ``queue_of`` says by which a delivery is consumed."""
+    """Reconciles one spool with the queues; ``queue_of`` says by which a delivery is consumed.
+
+    Once ``stopping`` is set a pass ends early; what it leaves is found again by another.
+    """
 
     def __init__(
         self, spool: Spool, bus: Bus, queue_of: Callable[[str, Priority], str] = deliveries
@@ -63,11 +66,7 @@ class Reconciler:
         self._queue_of = queue_of
         self._read: dict[_Delivery, _Read] = {}
         self._short: set[str] = set()
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """Have a pass end early, also one that may be running; what it leaves is found again."""
-        self._stopped.set()
+        self.stopping = threading.Event()
 
     def run(self, grace: float = _GRACE_SECONDS, now: float | None = None) -> float:
         """Reconcile once. ``grace`` seconds must have passed since the last change of a thing.
@@ -157,7 +156,7 @@ class Reconciler:
                 self._bus.send(queue, message)
 
     def _until_stopped(self, things: Iterable[_Thing]) -> Iterator[_Thing]:
-        return itertools.takewhile(lambda _: not self._stopped.is_set(), things)
+        return itertools.takewhile(lambda _: not self.stopping.is_set(), things)
 
     def _stored(self, parcel: str) -> StoredParcel:
         return StoredParcel(self._spool.parcels / parcel)
@@ -193,19 +192,17 @@ class ReconcilerThread:
     def __init__(self, reconciler: Reconciler, is_ours: Callable[[], bool]) -> None:
         self._reconciler = reconciler
         self._is_ours = is_ours
-        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop, within a pass too: one through a large spool takes minutes."""
-        self._stopping.set()
-        self._reconciler.stop()
+        self._reconciler.stopping.set()
         self._thread.join()
 
     def _run(self) -> None:
         wait = self._once(grace=0.0)
-        while not self._stopping.wait(wait):
+        while not self._reconciler.stopping.wait(wait):
             wait = self._once(_GRACE_SECONDS)
 
     def _once(self, grace: float) -> float:

@@ -257,7 +257,7 @@ def test_a_stop_ends_a_pass_where_it_is_and_the_next_finds_what_it_left(bench: B
     for _ in range(3):
         bench.route(bench.parcel(1))
     bench.taken(deliveries("a"))
-    bench.reconciler.stop()
+    bench.reconciler.stopping.set()
     bench.reconciler.run(grace=0.0)
     assert bench.bus.depth(deliveries("a")) == 0
     Reconciler(bench.spool, bench.bus, bench.router.queue_of).run(grace=0.0)
