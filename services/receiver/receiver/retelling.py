@@ -85,7 +85,9 @@ def _deliveries(stored: StoredParcel) -> Iterator[Message]:
     for state, target, record in found:
         yield stored.delivery_routed(record.routed)
         if state != "pending":
-            yield _end(stored, state, record, _changed(stored.marker(target, state)))
+            # The kernel stamps files by a clock that is some milliseconds behind.
+            ended = max(_changed(stored.marker(target, state)), record.routed.at)
+            yield _end(stored, state, record, ended)
 
 
 def _end(stored: StoredParcel, state: str, record: DeliveryRecord, at: float) -> Message:

@@ -109,6 +109,19 @@ def test_the_ledger_knows_again_what_waits_is_held_was_delivered_and_was_given_u
     assert {each.state.value for each in records.parcels(Page())} == {"routed"}
 
 
+def test_what_ended_at_once_is_not_waiting_by_a_disk_whose_clock_is_behind(
+    spool: Spool, bus: Bus, database: Database, tmp_path: Path
+) -> None:
+    stored = store_parcel(spool, make_ct(tmp_path / "ct", 1))
+    route(stored, "vault")
+    _end(stored, "vault", DeliveryState.HELD, "1 of 1 instances was refused")
+    behind = stored.record("vault", "held").routed.at - 0.004
+    os.utime(stored.marker("vault", "held"), (behind, behind))
+    _, records = _tell(spool, bus, database)
+    (delivery,) = records.deliveries(Page())
+    assert delivery.state is DeliveryState.HELD
+
+
 def test_the_ledger_knows_again_what_nobody_wanted_and_why(
     spool: Spool, bus: Bus, database: Database, tmp_path: Path
 ) -> None:
