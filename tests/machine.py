@@ -37,7 +37,7 @@ class Machine:
     def address(self, service: str) -> str:
         """The address of a service, once it has one."""
         file = self.data / "run" / f"{service}.json"
-        until(file.is_file, timeout=40)
+        until(file.is_file)
         return f"http://{json.loads(file.read_text())['http']}"
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Result:
@@ -66,5 +66,5 @@ def dispatcher(data: Path, *arguments: str, **environment: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
     )

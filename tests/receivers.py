@@ -61,7 +61,7 @@ class Receiver:
     def get(self, path: str) -> httpx.Response:
         """Ask it over HTTP."""
         said = json.loads((self.data / "run/receiver.json").read_text())
-        return httpx.get(f"http://{said['http']}{path}", timeout=10.0)
+        return httpx.get(f"http://{said['http']}{path}", timeout=60)
 
     def ready(self) -> bool:
         """Whether it says that all is well."""
@@ -115,4 +115,4 @@ def receiving(data: Path, count: int, **node: Any) -> Iterator[Receiver]:
         yield receiver
     finally:
         receiver.process.terminate()
-        receiver.process.wait(timeout=20)
+        receiver.process.wait(timeout=60)

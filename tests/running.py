@@ -28,7 +28,7 @@ class Running:
     ) -> None:
         self.data = data
         self.log = data.parent / f"{data.name}.log"
-        self.api = httpx.Client(timeout=15.0)
+        self.api = httpx.Client(timeout=60)
         self._environment = environment
         self._options = ("--http", "127.0.0.1:0", *options)
         self._before = before
@@ -111,7 +111,7 @@ class Running:
         """Ask it to end, as an operator does; return its exit code."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def put_gateway(self, document: dict[str, Any]) -> httpx.Response:
         return self.api.put("/api/v1/gateway", json=document)

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def until(
-    condition: Callable[[], T], timeout: float = 20.0, what: str = "", *, step: float = 0.01
+    condition: Callable[[], T], timeout: float = 60.0, what: str = "", *, step: float = 0.01
 ) -> T:
     """Return the first truthy answer of ``condition``; fail after ``timeout`` seconds.
 

@@ -232,7 +232,6 @@ def test_uids_that_are_hostile_harm_no_other_instance(remote: Remote, tmp_path: 
     assert not canary.exists()
 
 
-@pytest.mark.timeout(240)  # some servers take their time over a gigabyte
 def test_a_gigabyte_takes_no_more_memory_than_a_little(remote: Remote, tmp_path: Path) -> None:
     large = tmp_path / "large.dcm"
     write_instance(large, LARGE)

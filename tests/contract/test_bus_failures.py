@@ -38,7 +38,7 @@ def holder(broker: Broker, queue: str, notes: Path) -> Iterator[subprocess.Popen
         yield process
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(60)
 
 
 def written(notes: Path) -> Callable[[], bool]:
@@ -85,7 +85,7 @@ def test_what_a_killed_consumer_held_goes_to_another(shared_broker: Broker, tmp_
         bus.send(queue, message("other"))
         until(lambda: got == [message("other")])
         process.kill()
-        until(lambda: got == [message("other"), message("held")], timeout=40)
+        until(lambda: got == [message("other"), message("held")])
     assert bus.depth(queue) == 0
 
 
@@ -124,7 +124,7 @@ def test_delayed_messages_survive_the_death_of_their_consumer(
         bus.send(queue, message("delayed"), delay=1.0)
         process.kill()
     bus.consume(queue, lambda each: got.append(text(each)))
-    until(lambda: sorted(got) == ["delayed", "held"], timeout=40)
+    until(lambda: sorted(got) == ["delayed", "held"])
 
 
 def test_a_broker_that_dies_and_comes_back(outage_broker: Broker, server: Server) -> None:
@@ -146,25 +146,25 @@ def test_a_broker_that_dies_and_comes_back(outage_broker: Broker, server: Server
         patient(bus, 1.0).send(queue, message("lost"))
     with pytest.raises(BusError):
         bus.depth(queue)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
 
     server.start()
-    patient(bus, 30.0).send(queue, message("after"))
-    until(lambda: "after" in got, timeout=30)
+    patient(bus, 90.0).send(queue, message("after"))
+    until(lambda: "after" in got)
     bus.consume(waiting, lambda each: kept.append(text(each)))
-    until(lambda: set(kept) == {"confirmed", "delayed"}, timeout=30)
+    until(lambda: set(kept) == {"confirmed", "delayed"})
     assert bus.request("served", message("still there?"), timeout=30) == message("still there?")
 
     def hears() -> bool:
         bus.broadcast("topic", message("again"))
         return "again" in heard
 
-    until(hears, timeout=30)
+    until(hears)
     assert bus.connected
 
 
 def test_a_send_bridges_a_short_outage(outage_broker: Broker, server: Server) -> None:
-    bus, queue, got = patient(outage_broker.open(), 40.0), outage_broker.queue(), list[Message]()
+    bus, queue, got = patient(outage_broker.open(), 90.0), outage_broker.queue(), list[Message]()
     bus.consume(queue, got.append)
     bus.send(queue, message("before"))
     until(lambda: got)
@@ -172,12 +172,12 @@ def test_a_send_bridges_a_short_outage(outage_broker: Broker, server: Server) ->
     server.kill()
     server.start(wait=False)
     bus.send(queue, message("during"))
-    until(lambda: message("during") in got, timeout=30)
+    until(lambda: message("during") in got)
 
 
 def test_a_bus_may_be_opened_before_its_broker(outage_broker: Broker, server: Server) -> None:
     server.kill()
-    bus, queue, got = patient(outage_broker.open(), 40.0), outage_broker.queue(), list[Message]()
+    bus, queue, got = patient(outage_broker.open(), 90.0), outage_broker.queue(), list[Message]()
     bus.consume(queue, got.append)
     assert not bus.connected
     server.start(wait=False)
@@ -193,7 +193,7 @@ def test_a_bus_whose_broker_never_comes_closes_at_once(
     bus.consume(outage_broker.queue(), lambda _: None)
     start = time.monotonic()
     bus.close()
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 10
 
 
 def test_consumers_go_on_when_the_directory_is_wiped(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_consumers_go_on_when_the_directory_is_wiped(tmp_path: Path) -> None:
 def test_consumers_go_on_when_rabbitmq_has_lost_everything(tmp_path: Path) -> None:
     with rabbitmq(tmp_path / "server") as server:
         broker = Broker("rabbitmq", server.url)
-        bus, queue, got = patient(broker.open(), 30.0), broker.queue(), list[Message]()
+        bus, queue, got = patient(broker.open(), 90.0), broker.queue(), list[Message]()
         bus.consume(queue, got.append)
         bus.send(queue, message("before"))
         until(lambda: got)
@@ -219,5 +219,5 @@ def test_consumers_go_on_when_rabbitmq_has_lost_everything(tmp_path: Path) -> No
         shutil.rmtree(tmp_path / "server" / "mnesia")
         server.start()
         bus.send(queue, message("after"))
-        until(lambda: message("after") in got, timeout=30)
+        until(lambda: message("after") in got)
         broker.close()

@@ -73,7 +73,7 @@ def test_without_an_answer_a_request_ends_in_time(broker: Broker) -> None:
     start = time.monotonic()
     with pytest.raises(NoReply):
         bus.request(queue, message("anybody?"), timeout=0.5)
-    assert 0.4 < time.monotonic() - start < 5
+    assert 0.4 < time.monotonic() - start < 10
 
     def respond(each: Message) -> Message:
         served.append(each)

@@ -115,7 +115,7 @@ def test_a_silent_peer_is_a_timeout_in_time(tmp_path: Path) -> None:
     with speaking(b"") as port:
         error = failure(dicom_target(port, timeout=0.5), make_ct(tmp_path, 1))
     assert (error.kind, error.temporary) == (ErrorKind.TIMEOUT, True)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_a_check_of_a_silent_peer_ends_in_time() -> None:

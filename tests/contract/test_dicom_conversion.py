@@ -181,7 +181,7 @@ def test_without_a_codec_the_outcome_says_so(tmp_path: Path) -> None:
             check=True,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
         )
     outcomes = [line.split(" ", 1) for line in done.stdout.splitlines()]
     assert [outcome for outcome, _ in outcomes] == ["refused", "delivered", "refused"]

@@ -89,7 +89,7 @@ def test_stopping_ends_the_requests_that_are_under_way_and_the_adapter_goes_on(
 
     def hang(asked: Asked) -> None:
         if first not in asked.instances:
-            over.wait(30)
+            over.wait(60)
 
     server.late = hang
     with adapter_for(reaching(server, connections=2, batch_instances=1)) as adapter:

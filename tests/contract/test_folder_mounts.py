@@ -55,7 +55,7 @@ def on_mount(tmp_path: Path, how: str) -> list[object]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
     )
     assert answer.returncode == 0, answer.stderr
     found: list[object] = json.loads(answer.stdout)

@@ -118,7 +118,7 @@ def test_who_may_not_give_files_away_is_told_what_to_do(
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=120,
     )
     assert answer.returncode == 0, answer.stderr
     stages, outcome = json.loads(answer.stdout)

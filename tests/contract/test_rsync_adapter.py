@@ -187,7 +187,7 @@ def test_a_connection_ends_with_the_process_that_opened_it(remote: RsyncRemote) 
         [sys.executable, "-c", program],
         input=remote.target().model_dump_json().encode(),
         check=False,
-        timeout=50,
+        timeout=120,
     )
     assert ended.returncode == -signal.SIGKILL
     until(lambda: not _clients(remote.sshd.port), 20, "no ssh is left")

@@ -337,7 +337,7 @@ def test_several_requests_are_under_way_in_one_session(peer: XnatRemote, tmp_pat
         if request.path.startswith(IMPORT) and "first" not in seen:
             seen.append("first")
         elif request.path.startswith(IMPORT):
-            together.wait(20)
+            together.wait(60)
 
     seen: list[str] = []
     outcomes = delivered(peer.through(rule, transfers=3), outgoing_of(make_ct(tmp_path / "ct", 7)))
@@ -362,7 +362,7 @@ def test_who_stops_need_not_wait_for_requests_that_hang(peer: XnatRemote, tmp_pa
     with adapter_for(peer.through(rule, timeout=50)) as adapter:
         sending = adapter.send(outgoing)
         assert [next(sending).number, next(sending).number] == [1, 2]
-        assert hanging.wait(20)
+        assert hanging.wait(60)
         began = time.monotonic()
         sending.close()  # type: ignore[attr-defined]  # it is a generator
     assert time.monotonic() - began < 15

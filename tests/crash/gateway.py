@@ -75,7 +75,7 @@ class Gateway:
         self.log = directory / "services.log"
         self.broker = Broker(self.data, server)
         self.document = document
-        self.api = httpx.Client(timeout=30.0)
+        self.api = httpx.Client(timeout=60)
         self._faults = directory / "faults"
         self._faults.mkdir(parents=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -96,7 +96,7 @@ class Gateway:
             process.terminate()
         for process in self._processes.values():
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -53,7 +53,7 @@ class Modality(threading.Thread):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=50,
+            timeout=120,
         ).stderr
         file = ""
         for line in said.splitlines():

@@ -15,7 +15,6 @@ from crash.targets import Sent
 from waiting import until
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_got_a_success_arrives_once_whoever_is_killed(
     house: House, case: Case, tmp_path: Path

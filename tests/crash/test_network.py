@@ -169,7 +169,6 @@ def test_a_target_whose_name_does_not_resolve_is_waited_for_until_it_does(
 # Both, over a cable
 
 
-@pytest.mark.timeout(180)
 def test_over_a_network_that_loses_packets_all_arrives_both_ways(
     net: Network, tmp_path: Path
 ) -> None:

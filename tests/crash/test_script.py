@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from crash.gateway import Gateway
 from crash.house import House
 from crash.modality import Modality
@@ -23,7 +21,6 @@ def _to_server(gateway: Gateway, settings: dict[str, object]) -> None:
     gateway.wait_ready()
 
 
-@pytest.mark.timeout(180)
 def test_the_images_are_there_and_it_is_said_that_the_script_may_have_run(tmp_path: Path) -> None:
     has_rsync()
     files = make_ct(tmp_path / "study", 3)

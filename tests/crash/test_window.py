@@ -3,8 +3,6 @@
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from crash.gateway import Gateway
 from crash.house import House
 from crash.modality import Modality
@@ -45,7 +43,6 @@ def _sent_again(house: House, point: Point, window: int, study: Study) -> Counte
     return confirmed - sender.offered
 
 
-@pytest.mark.timeout(180)
 def test_with_one_instance_under_way_that_one_is_sent_again(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     with House(tmp_path, with_rabbitmq=False) as house:
@@ -53,7 +50,6 @@ def test_with_one_instance_under_way_that_one_is_sent_again(tmp_path: Path) -> N
     assert again.total() == 1
 
 
-@pytest.mark.timeout(180)
 def test_with_several_under_way_no_more_than_these_are_sent_again(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     with House(tmp_path, with_rabbitmq=False) as house:

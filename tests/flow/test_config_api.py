@@ -206,7 +206,7 @@ def test_deliveries_of_an_empty_ledger(gateway):
     assert "state: " in wrong.stderr
 
 
-def test_a_service_works_by_a_change_within_two_seconds(gateway, gateway_yaml, tmp_path):
+def test_a_service_works_by_a_change_before_it_asks_for_it(gateway, gateway_yaml, tmp_path):
     broker = f"filesystem://{gateway.data / 'broker'}"
     seen = []
     with connect(broker, name="probe") as bus:
@@ -215,7 +215,7 @@ def test_a_service_works_by_a_change_within_two_seconds(gateway, gateway_yaml, t
         until(lambda: client.revision == revision(gateway))
         before = client.revision
         assert gateway.run("apply", "-f", str(gateway_yaml)).exit_code == 0
-        until(lambda: client.revision == before + 1, timeout=2)
+        until(lambda: client.revision == before + 1, timeout=4)  # it asks every 5 seconds
         assert seen[-1].target("research") is not None
         client.close()
 
@@ -232,7 +232,7 @@ def test_a_token_is_asked_for_and_sent(machine):
 
 def test_it_refuses_to_listen_on_the_network_without_a_token(machine):
     process = machine.start("config_api", CROSSDOCK_HTTP="0.0.0.0:0")
-    assert process.wait(40) == 2
+    assert process.wait(60) == 2
     said = machine.log.read_text()
     assert "CROSSDOCK_API_TOKEN" in said
 
@@ -241,7 +241,7 @@ def test_an_address_in_use_is_said_in_plain_words(machine):
     machine.start("config_api")
     taken = machine.address("config-api").removeprefix("http://")
     second = machine.start("config_api", CROSSDOCK_HTTP=taken)
-    assert second.wait(40) == 2
+    assert second.wait(60) == 2
     assert f"cannot listen on {taken}" in machine.log.read_text()
 
 

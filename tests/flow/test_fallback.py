@@ -3,8 +3,6 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from crossdock.cli.demo import demo_gateway
 from ports import free_port
 from running import running
@@ -14,7 +12,6 @@ from studies import by_uid, make_mixed
 from waiting import until
 
 
-@pytest.mark.timeout(120)
 def test_a_refused_delivery_is_held_and_its_fallback_gets_it(tmp_path: Path, folder: Path) -> None:
     private = make_mixed(tmp_path / "study")[-1]
     gateway = demo_gateway(folder)

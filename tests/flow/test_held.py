@@ -3,8 +3,6 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from crossdock.cli.demo import demo_gateway
 from ports import free_port
 from running import Running, running
@@ -36,7 +34,6 @@ def _held(crossdock: Running) -> dict[str, object]:
     return held
 
 
-@pytest.mark.timeout(120)
 def test_a_refused_delivery_is_held_and_delivered_once_the_target_is_mended(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -65,7 +62,6 @@ def test_a_refused_delivery_is_held_and_delivered_once_the_target_is_mended(
         assert not list((tmp_path / "data/spool/parcels").iterdir())
 
 
-@pytest.mark.timeout(120)
 def test_a_held_delivery_can_be_given_up_and_says_who_wanted_that(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -85,7 +81,6 @@ def test_a_held_delivery_can_be_given_up_and_says_who_wanted_that(
             until(lambda: not list((tmp_path / "data/spool/parcels").iterdir()), what="retired")
 
 
-@pytest.mark.timeout(120)
 def test_a_target_that_is_removed_takes_no_delivery_along(tmp_path: Path, folder: Path) -> None:
     private = make_mixed(tmp_path / "study")[-1]
     gateway = _gateway(folder, port := free_port(), free_port())  # the archive is down

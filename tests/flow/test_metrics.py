@@ -17,8 +17,6 @@ from studies import PATIENT, make_ct
 from waiting import until
 
 
-pytestmark = pytest.mark.timeout(120)  # the first one starts a broker and a gateway
-
 SERVICES = ("config-api", "receiver", "router", "dispatcher", "tester")
 
 
@@ -33,7 +31,7 @@ class Gateway:
     def scrape(self, service: str) -> str:
         said = self.running.said(service)
         assert said is not None
-        return httpx.get(f"http://{said['http']}/metrics", timeout=10.0).text
+        return httpx.get(f"http://{said['http']}/metrics", timeout=60).text
 
     def sample(self, of: str, name: str, **labels: str) -> float | None:
         """Return the one sample that has these labels, None if there is none."""

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from crossdock.cli.demo import demo_gateway
@@ -38,7 +37,6 @@ def run(gateway: Running, *arguments: str, stdin: str = "") -> str:
     return result.stdout
 
 
-@pytest.mark.timeout(120)
 def test_a_paused_target_gets_its_deliveries_when_it_is_resumed_whatever_happens_meanwhile(
     tmp_path: Path, folder: Path, broker: str | None
 ) -> None:
@@ -61,7 +59,6 @@ def test_a_paused_target_gets_its_deliveries_when_it_is_resumed_whatever_happens
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
 
 
-@pytest.mark.timeout(120)
 def test_all_that_waits_for_a_target_is_tried_now_or_given_up_at_once(
     tmp_path: Path, folder: Path, broker: str | None
 ) -> None:
@@ -97,7 +94,6 @@ def _retried(gateway: Running, chosen: tuple[str, ...]) -> str:
     return result.stdout if result.exit_code == 0 and "done: 2" in result.stdout else ""
 
 
-@pytest.mark.timeout(120)
 def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_moved(
     tmp_path: Path, folder: Path, broker: str | None
 ) -> None:
@@ -134,7 +130,6 @@ def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_mov
         assert [item["action"] for item in audit] == ["move", "send", "send"]
 
 
-@pytest.mark.timeout(120)
 def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
     tmp_path: Path, folder: Path
 ) -> None:

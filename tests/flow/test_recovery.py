@@ -3,8 +3,6 @@
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from crossdock.cli.demo import demo_gateway
 from ports import free_port
 from running import running
@@ -13,7 +11,6 @@ from studies import by_uid, make_ct
 from waiting import until
 
 
-@pytest.mark.timeout(120)
 def test_a_share_that_is_mounted_again_gets_its_study_long_before_the_next_try(
     tmp_path: Path, folder: Path
 ) -> None:

@@ -99,7 +99,6 @@ def _assert_all_there(
     assert not [path for path in folder.rglob("*") if path.suffix == ".part"]
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("service", ["receiver", "router", "dispatcher", "config-api"])
 def test_a_service_killed_in_the_middle_loses_and_doubles_nothing(
     tmp_path: Path, folder: Path, broker: str | None, service: str
@@ -112,7 +111,6 @@ def test_a_service_killed_in_the_middle_loses_and_doubles_nothing(
         _assert_all_there(crossdock, modality, folder, sent)
 
 
-@pytest.mark.timeout(180)
 def test_a_broker_killed_in_the_middle_loses_and_doubles_nothing(
     tmp_path: Path, folder: Path, own_rabbitmq: RabbitMQ
 ) -> None:
@@ -131,7 +129,6 @@ def test_a_broker_killed_in_the_middle_loses_and_doubles_nothing(
         _assert_all_there(crossdock, modality, folder, sent)
 
 
-@pytest.mark.timeout(180)
 def test_an_embedded_broker_wiped_in_the_middle_is_refilled_from_the_spool(
     tmp_path: Path, folder: Path
 ) -> None:
@@ -147,7 +144,6 @@ def test_an_embedded_broker_wiped_in_the_middle_is_refilled_from_the_spool(
     assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(sent)
 
 
-@pytest.mark.timeout(180)
 def test_everything_killed_at_once_and_started_again_loses_and_doubles_nothing(
     tmp_path: Path, folder: Path
 ) -> None:

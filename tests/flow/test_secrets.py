@@ -64,7 +64,7 @@ def vault(machine: Machine) -> dict[str, Any]:
 def http(machine: Machine, vault: dict[str, Any]) -> Iterator[httpx.Client]:
     """The API of a gateway with that target."""
     url = f"{machine.address('config-api')}/api/v1/"
-    with httpx.Client(base_url=url, trust_env=False, timeout=45) as http:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         http.put("gateway", json={}).raise_for_status()
         http.put("gateway", json={"targets": [vault]}).raise_for_status()
         yield http

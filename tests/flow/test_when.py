@@ -4,8 +4,6 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from crossdock.cli.demo import demo_gateway
 from ports import free_port
 from running import running
@@ -14,7 +12,6 @@ from studies import by_uid, make_ct
 from waiting import until
 
 
-@pytest.mark.timeout(120)
 def test_outside_its_window_a_target_gets_what_is_urgent_and_the_rest_when_it_opens(
     tmp_path: Path, folder: Path, broker: str | None
 ) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pytest
-
 from crossdock.cli.demo import demo_gateway
 from crossdock.dicom.errors import AssociationAborted, AssociationRejected
 from crossdock.dicom.part10 import read_file_meta
@@ -79,7 +77,7 @@ def test_four_senders_at_once_are_served_by_all_workers_and_counted_as_one(tmp_p
         senders = [
             subprocess.Popen([*command, *map(str, paths)], env=ENVIRONMENT) for paths in sent
         ]
-        assert [sender.wait(50) for sender in senders] == [0] * 4
+        assert [sender.wait(60) for sender in senders] == [0] * 4
         until(lambda: sum(len(parcel.instances) for parcel in stored(receiver)) == 120)
         received = receiver.metrics("crossdock_instances_received_total")
         assert received == {'{status="0000",store_node="main"}': 120.0}
@@ -161,7 +159,7 @@ def test_a_receiver_that_is_asked_to_end_takes_all_its_workers_along(tmp_path: P
         pids = receiver.workers()
         began = time.monotonic()
         receiver.process.terminate()
-        assert receiver.process.wait(timeout=20) == 0
+        assert receiver.process.wait(timeout=60) == 0
         assert time.monotonic() - began < 8
         assert not any(map(alive, pids))
         assert sum(len(parcel.instances) for parcel in stored(receiver)) == 1
@@ -174,7 +172,7 @@ def test_a_receiver_whose_workers_cannot_be_replaced_ends_with_an_error(tmp_path
         with associated(receiver, 2) as (first, _):
             assert first.store(CT, META) == 0, "workers go on without it"
             receiver.kill(pids[0])
-            assert receiver.process.wait(timeout=20) == 1
+            assert receiver.process.wait(timeout=60) == 1
         until(lambda: not any(map(alive, pids)), what="the workers end")
     assert "worker.lost" in receiver.log.read_text()
 
@@ -211,7 +209,6 @@ def gateway(folder: Path, port: int) -> dict[str, object]:
     return document
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_is_killed_breaks_its_own_connections_only_and_loses_nothing(
     tmp_path: Path, folder: Path, broker: str | None
 ) -> None:
@@ -262,7 +259,6 @@ def owner_of(crossdock: Running, path: Path) -> int:
     return owner
 
 
-@pytest.mark.timeout(120)
 def test_a_change_reaches_every_worker_within_two_seconds(tmp_path: Path, folder: Path) -> None:
     port, more = free_port(), free_port()
     with running(

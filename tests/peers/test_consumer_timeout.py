@@ -78,7 +78,7 @@ class Site:
 
     def ends(self, count: int) -> list[str]:
         """Wait for the ends of so many deliveries; return which were delivered, in order."""
-        until(lambda: len(self.ended) >= count, 30, f"{count} ends")
+        until(lambda: len(self.ended) >= count, what=f"{count} ends")
         assert {end.state for end in self.ended} == {DeliveryState.DELIVERED}
         return [end.delivery for end in self.ended]
 
@@ -118,7 +118,7 @@ def test_a_delivery_that_takes_longer_ends_once_and_others_follow(
     with capture_logs() as logs:
         site.dispatcher(concurrency=concurrency, bandwidth="300 kB/s")
         long = site.deliver(12)
-        until(lambda: taken_back(logs, site), 20, "it is taken back")
+        until(lambda: taken_back(logs, site), what="it is taken back")
         assert site.ended == []
         short = site.deliver(1)
         assert sorted(site.ends(2)) == sorted([long, short])

@@ -57,7 +57,7 @@ def used(pid: int, field: str) -> int:
 def send(path: Path, port: int, max_pdu: int = 131072) -> int:
     """Send a file from a process of its own; return by how many bytes that grew."""
     command = [sys.executable, "-c", SENDER, str(path), str(port), str(max_pdu)]
-    return int(subprocess.run(command, check=True, capture_output=True, timeout=50).stdout)
+    return int(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
 
 @contextmanager

@@ -295,7 +295,7 @@ def test_stop_lets_the_running_instance_finish_and_frees_the_port() -> None:
 
     def wait() -> int:
         committing.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return 0
 
     keeper.on_commit = wait
@@ -305,7 +305,7 @@ def test_stop_lets_the_running_instance_finish_and_frees_the_port() -> None:
     arguments = ("storescu", "-xe", "127.0.0.1", port_of(scp), sample("CT_small.dcm"))
     sender = threading.Thread(target=lambda: outcome.append(run(*arguments)))
     sender.start()
-    assert committing.wait(20)
+    assert committing.wait(60)
     stopper = threading.Thread(target=scp.stop, args=(20.0,))
     stopper.start()
     go_on.set()

@@ -83,7 +83,7 @@ def scripted_peer(*replies: bytes, close: bool = True) -> Iterator[int]:
         try:
             yield server.getsockname()[1]
         finally:
-            thread.join(20)
+            thread.join(60)
 
 
 @pytest.mark.parametrize("max_pdu", [4096, 131072])
@@ -246,7 +246,7 @@ def test_a_peer_that_never_answers_a_store_times_out() -> None:
     meta = read_file_meta(sample("CT_small.dcm"))
     keeper = Keeper()
     over = threading.Event()
-    keeper.on_commit = lambda: [over.wait(20), 0][1]
+    keeper.on_commit = lambda: [over.wait(60), 0][1]
     with keeping(keeper) as scp:
         with scu_to(scp.address[1], dimse_timeout=0.2) as scu:
             scu.associate([context_of(meta)])
@@ -261,7 +261,7 @@ def test_a_peer_that_stops_reading_times_out(tmp_path: Path) -> None:
     meta = write_instance(path, 50_000_000)
     keeper = Keeper()
     stuck = threading.Event()
-    keeper.on_write = lambda: stuck.wait(20)
+    keeper.on_write = lambda: stuck.wait(60)
     with keeping(keeper) as scp:
         with scu_to(scp.address[1], dimse_timeout=0.3) as scu:
             scu.associate([context_of(meta)])
@@ -327,7 +327,7 @@ def test_a_file_that_shrank_is_no_success(tmp_path: Path) -> None:
 
 
 def abort_once(committing: threading.Event, scu: StorageScu) -> None:
-    assert committing.wait(20)
+    assert committing.wait(60)
     scu.abort()
 
 
@@ -338,7 +338,7 @@ def test_abort_from_another_thread_ends_a_waiting_call() -> None:
 
     def wait() -> int:
         committing.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return 0
 
     keeper.on_commit = wait

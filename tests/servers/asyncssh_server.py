@@ -92,7 +92,7 @@ def asyncssh_server(
     thread.start()
 
     def wait_for(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
     connections: list[asyncssh.SSHServerConnection] = []
     server = wait_for(_started(key, lambda: _Server(account, connections), sftp))

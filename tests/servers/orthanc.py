@@ -99,7 +99,7 @@ def orthanc(
         finally:
             server.http.close()
             process.kill()  # asked to end it takes seconds, and nothing of it is to be kept
-            process.wait(20)
+            process.wait(60)
     pytest.fail("Orthanc does not start")
 
 

@@ -79,7 +79,7 @@ class RabbitMQ:
     @property
     def metrics(self) -> str:
         """What it shows to Prometheus, if it was made with ``metrics``."""
-        return httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10.0).text
+        return httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=60).text
 
     def start(self, *, wait: bool = True) -> None:
         epmd = shutil.which("epmd") or "/usr/bin/epmd"
@@ -88,7 +88,7 @@ class RabbitMQ:
             self._epmd = self._spawn([epmd, "-port", str(self._epmd_port)])
         self._server = self._spawn([self._program])
         if wait:
-            until(lambda: _answers(self.port), timeout=50, what="RabbitMQ answers")
+            until(lambda: _answers(self.port), what="RabbitMQ answers")
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -117,7 +117,7 @@ class RabbitMQ:
         if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, how)
-            process.wait(20)
+            process.wait(60)
 
 
 @contextmanager

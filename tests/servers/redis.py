@@ -42,13 +42,13 @@ class Redis:
                 stderr=subprocess.STDOUT,
             )
         if wait:
-            until(lambda: _answers(self.port), timeout=20, what="Redis answers")
+            until(lambda: _answers(self.port), what="Redis answers")
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._server is not None:
             self._server.kill()
-            self._server.wait(20)
+            self._server.wait(60)
             self._server = None
 
     stop = kill

@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.relay.requests.append(request)
         decision = self.relay.rule(request)
         if decision == "hang":
-            self.relay.over.wait(50)
+            self.relay.over.wait(60)
             decision = "cut"
         length = int(self.headers.get("Content-Length") or 0)
         if decision == "cut":

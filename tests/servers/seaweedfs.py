@@ -74,7 +74,7 @@ class SeaweedFS:
         for _ in range(_ATTEMPTS):
             self.port, self.https_port = free_port(), free_port()
             self._process = self._spawn()
-            until(lambda: self._answers() or self._ended(), timeout=40, what="SeaweedFS")
+            until(lambda: self._answers() or self._ended(), what="SeaweedFS")
             if not self._ended():
                 return
         pytest.fail((self._directory / "log").read_text()[-2000:])
@@ -84,7 +84,7 @@ class SeaweedFS:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait(20)
+            process.wait(60)
 
     def client(self, user: tuple[str, str] = ADMIN) -> Any:
         """Return a boto3 client of a user."""

@@ -37,4 +37,4 @@ def stunnel(
         yield own
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

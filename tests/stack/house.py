@@ -108,7 +108,7 @@ class House:
     def in_orthanc(self, study: str) -> set[str]:
         """Return the instances of a study that the DICOM target has."""
         query = {"Level": "Instance", "Query": {"StudyInstanceUID": study}, "Expand": True}
-        found = httpx.post(f"{self.orthanc}/tools/find", json=query, timeout=30.0).json()
+        found = httpx.post(f"{self.orthanc}/tools/find", json=query, timeout=60).json()
         return {each["MainDicomTags"]["SOPInstanceUID"] for each in found}
 
     def in_folder(self, place: str, to: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def test_of_several_threads_one_waits_until_it_may_go_on(tmp_path: Path) -> None
     until(lambda: sum(thread.is_alive() for thread in threads) == 1, what="one waits")
     fired.unlink()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

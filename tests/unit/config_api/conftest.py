@@ -98,7 +98,7 @@ class Start:
         server.start()
         self.stack.callback(server.close)
         http = self.stack.enter_context(
-            httpx.Client(base_url=f"http://{server.address}", trust_env=False, timeout=45)
+            httpx.Client(base_url=f"http://{server.address}", trust_env=False, timeout=60)
         )
         return Gateway(http, parts, Ledger(database, registry), database, self._bus)
 

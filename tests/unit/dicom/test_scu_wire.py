@@ -82,7 +82,7 @@ def peer(reply: Reply) -> Iterator[Peer]:
         try:
             yield running
         finally:
-            running.thread.join(20)
+            running.thread.join(60)
             assert not running.thread.is_alive()
 
 
@@ -160,7 +160,7 @@ def cut_after(count: int) -> Iterator[int]:
         try:
             yield server.getsockname()[1]
         finally:
-            thread.join(20)
+            thread.join(60)
 
 
 class Cut(Peer):
@@ -248,7 +248,7 @@ def test_a_peer_that_takes_nothing_of_an_instance_is_given_up_in_time(
             assert isinstance(items[0], pdu.Pdu)
             answer = negotiation.answer(associate.decode(items[0].body), max_length)
             connection.sendall(pdu.encode(pdu.ASSOCIATE_AC, associate.encode_answer(answer)))
-            over.wait(20)
+            over.wait(60)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=associate_only)

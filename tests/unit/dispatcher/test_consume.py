@@ -173,7 +173,7 @@ def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(plac
             in_force.set()
             return
         begun.release()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         ended.release()
 
     consumers = Consumers(place.bus, handle, ["folder"], RetryPolicy())
@@ -186,7 +186,7 @@ def test_pausing_a_target_lets_the_delivery_in_work_end_and_begins_no_other(plac
         send(place, 1, "other")
         paused = place.target(paused="the share is moved")
         consumers.configure(gateway(paused, place.target("other")))
-        assert in_force.wait(10)
+        assert in_force.wait(60)
         go_on.set()
         assert ended.acquire(timeout=10)
         until(lambda: place.bus.depth(deliveries("research")) == 2, what="the others are back")

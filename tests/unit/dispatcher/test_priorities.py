@@ -103,13 +103,13 @@ def test_a_long_delivery_gives_way_to_an_urgent_one_and_nothing_is_sent_twice(
         def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
             for outcome in super().send(instances):
                 begun.set()
-                assert go_on.wait(20)
+                assert go_on.wait(60)
                 yield outcome
 
     monkeypatch.setitem(ADAPTERS, "folder", Slow)
     consumers.configure(gateway(place.target(), NORMAL, URGENT))
     place.send(NORMAL, 40)
-    assert begun.wait(20)
+    assert begun.wait(60)
     urgent = place.send(URGENT)
     until(lambda: urgent.in_work("research"), what="the urgent one waits for its turn")
     go_on.set()

@@ -55,7 +55,7 @@ class Bystander:
     def _run(self, gate: Gate) -> None:
         with gate.turn(self.priority):
             self.has_place.set()
-            assert self.leave.wait(20)
+            assert self.leave.wait(60)
 
 
 def test_a_place_that_falls_free_goes_to_the_most_urgent() -> None:
@@ -66,10 +66,10 @@ def test_a_place_that_falls_free_goes_to_the_most_urgent() -> None:
             assert not gate.gives_way(place)
             urgent = Bystander(gate, URGENT, threads)
             until(lambda: gate.gives_way(place), what="the urgent one waits")
-        assert urgent.has_place.wait(20)
+        assert urgent.has_place.wait(60)
         assert not calm.has_place.is_set()
         urgent.leave.set()
-        assert calm.has_place.wait(20)
+        assert calm.has_place.wait(60)
         calm.leave.set()
 
 
@@ -82,7 +82,7 @@ def test_as_many_give_way_as_more_urgent_ones_wait() -> None:
             assert not gate.gives_way(first)
             assert not gate.gives_way(third)
             assert gate.gives_way(second)
-        assert urgent.has_place.wait(20)
+        assert urgent.has_place.wait(60)
         urgent.leave.set()
 
 
@@ -109,4 +109,4 @@ def test_a_gate_that_is_closed_sends_away_who_waits_and_lets_others_go_on() -> N
         until(lambda: gate.gives_way(place))
         gate.close()
         with pytest.raises(Retry):
-            waiting.end.result(20)
+            waiting.end.result(60)

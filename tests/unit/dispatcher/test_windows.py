@@ -94,14 +94,14 @@ def test_a_window_that_closes_lets_the_instance_under_way_end_and_nothing_fails(
         def send(self, instances: Iterable[Outgoing]) -> Iterator[InstanceOutcome]:
             for outcome in super().send(instances):
                 begun.set()
-                assert go_on.wait(20)
+                assert go_on.wait(60)
                 yield outcome
 
     monkeypatch.setitem(ADAPTERS, "folder", Slow)
     stored, message = place.parcel(12, "night")
     place.bus.send(deliveries("night"), message)
     clock.set(EVENING, place.target("night", **NIGHT))
-    assert begun.wait(20)
+    assert begun.wait(60)
     clock.set(NOON)
     until(closed("night"), what="the window is seen to be closed")
     go_on.set()

@@ -17,7 +17,7 @@ def test_results_come_in_order_however_long_each_takes():
 
     def work(number: int) -> int:
         if number == 0:
-            later.wait(20)
+            later.wait(60)
         if number == 3:
             later.set()
         return number

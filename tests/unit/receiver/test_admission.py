@@ -230,19 +230,19 @@ def test_ten_senders_at_once_never_exceed_a_limit(tmp_path: Path) -> None:
 
         def send() -> None:
             with node.scu() as scu:
-                ready.wait(20)
+                ready.wait(60)
                 try:
                     scu.associate(CONTEXTS)
                 except AssociationRejected:
                     outcomes.append(False)
                 else:
                     outcomes.append(True)
-                    go_on.wait(20)
+                    go_on.wait(60)
 
         senders = [threading.Thread(target=send) for _ in range(10)]
         for sender in senders:
             sender.start()
-        ready.wait(20)
+        ready.wait(60)
         until(lambda: len(outcomes) == 10)
         go_on.set()
         for sender in senders:

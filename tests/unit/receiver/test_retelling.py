@@ -188,7 +188,7 @@ def test_the_command_tells_the_ledger_of_this_machine(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=120,
     )
     assert done.stdout == "the ledger was told of 1 parcels, and of their deliveries\n"
     heard: list[Message] = []

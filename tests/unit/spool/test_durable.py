@@ -33,7 +33,7 @@ def test_many_threads_sync_one_directory_to_their_ends(directory: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(done) == list(range(8))
 
 

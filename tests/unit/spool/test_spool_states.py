@@ -199,14 +199,14 @@ def test_several_who_hold_the_same_part_at_once_make_one_whole_part(tmp_path: Pa
     begin, parts = threading.Barrier(4), []
 
     def hold() -> None:
-        begin.wait(10)
+        begin.wait(60)
         parts.append(spool.hold_part(stored, set(range(2, 13)), "no rule wants it"))
 
     threads = [threading.Thread(target=hold) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert [len(part.parcel.instances) for part in parts] == [11] * 4
     (held,) = spool.all_held()
     assert len(list(held.path.glob("*.dcm"))) == 11

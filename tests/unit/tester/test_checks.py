@@ -62,7 +62,7 @@ def test_hanging_checks_do_not_pile_up(hanging_peer):
         again = answers.respond(CheckRequested(target=hanging_peer))
         return again.report.stages[0].name != "start"
 
-    until(free, timeout=30)
+    until(free)
 
 
 def test_settings_that_are_wrong_are_a_failed_stage():
