@@ -1,12 +1,11 @@
 """The AE that sends: what it proposes, and what it makes of the answers (PS3.2, PS3.4 A and B)."""
 
-from pathlib import Path
 from typing import get_args
 
+from crossdock.cli.conformance.sample import outgoing
 from crossdock.cli.conformance.text import joined, limits, named, seconds, setting, table
 from crossdock.config.targets import DicomTarget, StorageScpTarget
 from crossdock.config.targets.dicom import Conversion
-from crossdock.dicom.convert import UNCOMPRESSED
 from crossdock.dicom.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -23,8 +22,6 @@ from crossdock.dicom.uids import (
     VERIFICATION,
 )
 from crossdock.errors import DeliveryError, DicomError
-from crossdock.model import Instance
-from crossdock.protocols.base import Outgoing
 from crossdock.protocols.dicom.failures import failure
 from crossdock.protocols.dicom.offering import judge
 from crossdock.protocols.dicom.offering import proposals as proposed_for
@@ -139,18 +136,8 @@ def _contexts(proposed: list[tuple[str, tuple[str, ...]]]) -> list[tuple[object,
 
 def _status(status: int) -> tuple[str, str, str]:
     """Return what becomes of an instance that a peer answers with a status."""
-    instance = Instance(
-        number=1,
-        sop_class_uid=_CT,
-        sop_instance_uid="1.2.3",
-        transfer_syntax_uid=UNCOMPRESSED[0],
-        size=0,
-        calling_ae_title="",
-        called_ae_title="",
-        address="",
-    )
     try:
-        found = judge(Outgoing(instance, Path()), status)
+        found = judge(outgoing(), status)
     except DeliveryError as error:
         return describe(status), "not sent", _becomes(Failure.of(error).error_class)
     if found.confirmed:

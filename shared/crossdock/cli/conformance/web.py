@@ -1,15 +1,11 @@
 """The STOW-RS user agent (PS3.18 10.5)."""
 
-from pathlib import Path
-
 from crossdock import __version__
+from crossdock.cli.conformance.sample import UID, outgoing
 from crossdock.cli.conformance.text import joined, limits, seconds, setting, table
 from crossdock.config.targets import DicomwebTarget
 from crossdock.dicom.status import describe
-from crossdock.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN
 from crossdock.errors import DeliveryError
-from crossdock.model import Instance
-from crossdock.protocols.base import Outgoing
 from crossdock.protocols.dicomweb.client import JSON, REPORT
 from crossdock.protocols.dicomweb.failures import Answer, of_answer
 from crossdock.protocols.dicomweb.multipart import Multipart
@@ -18,7 +14,6 @@ from crossdock.protocols.dicomweb.store import SERVICE, named
 from crossdock.protocols.web.answers import status_words
 
 
-_UID = "1.2.3"
 _REASONS = (0x0110, 0x0111, 0x0117, 0x0122, 0x0124, 0xA700, 0xA900, 0xC000, 0xC122)
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 
@@ -80,31 +75,21 @@ def _statuses() -> list[tuple[str, str, str]]:
 
 
 def _outcomes() -> list[tuple[str, str]]:
-    rows = [("in ReferencedSOPSequence", _of(Report(stored={_UID: 0})))]
+    rows = [("in ReferencedSOPSequence", _of(Report(stored={UID: 0})))]
     rows += [
-        (f"in ReferencedSOPSequence, WarningReason {describe(reason)}", _of(Report({_UID: reason})))
+        (f"in ReferencedSOPSequence, WarningReason {describe(reason)}", _of(Report({UID: reason})))
         for reason in _WARNINGS
     ]
     rows += [
-        (f"in FailedSOPSequence, FailureReason {reason:04X}", _of(Report({}, {_UID: reason})))
+        (f"in FailedSOPSequence, FailureReason {reason:04X}", _of(Report({}, {UID: reason})))
         for reason in _REASONS
     ]
-    return [*rows, ("in FailedSOPSequence, no reason", _of(Report({}, {_UID: None})))]
+    return [*rows, ("in FailedSOPSequence, no reason", _of(Report({}, {UID: None})))]
 
 
 def _of(report: Report) -> str:
-    instance = Instance(
-        number=1,
-        sop_class_uid=_UID,
-        sop_instance_uid=_UID,
-        transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
-        size=0,
-        calling_ae_title="",
-        called_ae_title="",
-        address="",
-    )
     try:
-        found = named(Outgoing(instance, Path()), report, alone=True)
+        found = named(outgoing(), report, alone=True)
     except DeliveryError as error:
         return f"not sent: the target is {error.kind.value}, and the delivery waits"
     if found is None:
