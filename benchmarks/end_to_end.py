@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 from datasets import generate
-from processes import Server, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 from senders import dcmsend
 
@@ -29,6 +28,7 @@ from peers import (
     storescp,
     surroundings,
 )
+from processes import Server, serving, wait_for
 
 
 _DEADLINE = 300.0

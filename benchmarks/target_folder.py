@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from deliveries import deliver, works
-from processes import run_all
 from rounds import Case, Sample, alternate, options, show, workplace
+
+from processes import run_all
 
 
 LOOP = "loop with the same syncs"

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from deliveries import deliver, works
-from processes import free_port, serving
 from rounds import Case, Sample, alternate, options, show, workplace
+
+from processes import free_port, serving
 
 
 LOOP = "loop, one by one"

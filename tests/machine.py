@@ -1,7 +1,6 @@
 """Services as processes of their own, used through the command line."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from click.testing import Result
 from typer.testing import CliRunner
 
+import processes
 from crossdock.cli.main import app
 from waiting import until
 
@@ -19,18 +19,12 @@ class Machine:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.log = data.parent / "log"
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")},
-            "CROSSDOCK_DATA": str(data),
-            "CROSSDOCK_HTTP": "127.0.0.1:0",
-        }
+        self.environment = {"CROSSDOCK_DATA": str(data), "CROSSDOCK_HTTP": "127.0.0.1:0"}
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, module: str, **environment: str) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module], env=self.environment | environment, stderr=log
-            )
+        chosen = self.environment | environment
+        process = processes.start(module, log=self.log, environment=chosen)
         self.processes.append(process)
         return process
 
@@ -58,11 +52,10 @@ def crossdock(*arguments: str, stdin: str = "", **environment: str) -> Result:
 
 def dispatcher(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `crossdock dispatcher` to its end, as a process of its own."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
     chosen = {"CROSSDOCK_DATA": str(data), "COLUMNS": "200", **environment}
     return subprocess.run(
         [sys.executable, "-m", "crossdock.cli.services", "dispatcher", *arguments],
-        env=inherited | chosen,
+        env=processes.settings(chosen),
         capture_output=True,
         text=True,
         check=False,

@@ -73,13 +73,6 @@ def dispatchers(manifests: tuple[Manifest, ...]) -> list[str]:
     return sorted(name for name in pods(manifests) if name.startswith("dispatcher-"))
 
 
-def source() -> str:
-    """Return the program."""
-    root = KUBERNETES.parents[1]
-    files = [*root.glob("shared/**/*.py"), *root.glob("services/**/*.py")]
-    return "\n".join(file.read_text() for file in files)
-
-
 def values(node: Any, key: str) -> Iterator[Any]:
     """Yield what stands under a key, however deep."""
     if isinstance(node, dict):

@@ -2,10 +2,13 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from servers import require
 
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -18,6 +21,15 @@ def section(title: str) -> str:
     """Return a part of the handbook, from its heading to the next of that level."""
     _, _, rest = (DEPLOY / "README.md").read_text().partition(f"\n## {title}\n")
     return rest.partition("\n## ")[0]
+
+
+def promtool(*arguments: object) -> str:
+    """Run Prometheus's own tool; return what it says when all is well."""
+    done = subprocess.run(
+        [require("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def documented() -> dict[str, tuple[str, frozenset[str]]]:

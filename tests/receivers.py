@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+import processes
 from crossdock.dicom.storage_scu import StorageScu
 from ports import free_port
 from servers.dcmtk import listens
@@ -99,18 +99,14 @@ class Receiver:
 def receiving(data: Path, count: int, **node: Any) -> Iterator[Receiver]:
     """Run a receiver with ``count`` workers until the block ends; it is ready when that begins."""
     log = data.parent / f"{data.name}.log"
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
     chosen = {"CROSSDOCK_DATA": str(data), "CROSSDOCK_HTTP": "127.0.0.1:0"}
-    command = [sys.executable, "-m", "crossdock.cli.services", "receiver", "--workers", str(count)]
+    command = ("receiver", "--workers", str(count))
     port = free_port()
     receiver = Receiver(data, port, None, log)  # type: ignore[arg-type] — it is about to start
     receiver.configure(1, **node)
-    with log.open("ab") as output:
-        receiver.process = subprocess.Popen(
-            command, env=inherited | chosen, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
+    receiver.process = processes.start(processes.SERVICES, *command, log=log, environment=chosen)
     try:
-        until(lambda: receiver.ready() or receiver.process.poll() is not None, 40, "ready")
+        until(lambda: receiver.ready() or receiver.process.poll() is not None, what="ready")
         assert listens(port), log.read_text()[-3000:]
         yield receiver
     finally:

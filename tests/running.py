@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
+import processes
 from waiting import until
 
 
@@ -35,24 +35,14 @@ class Running:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [
-                    *self._before,
-                    sys.executable,
-                    "-m",
-                    "crossdock.cli.main",
-                    "up",
-                    "--data",
-                    str(self.data),
-                    *self._options,
-                ],
-                env=inherited | self._environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+        command = ("up", "--data", str(self.data), *self._options)
+        return processes.start(
+            processes.PROGRAM,
+            *command,
+            log=self.log,
+            environment=self._environment,
+            before=self._before,
+        )
 
     def address(self) -> str | None:
         """Where config-api serves HTTP, None while it does not."""

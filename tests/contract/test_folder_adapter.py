@@ -196,13 +196,20 @@ def test_files_and_directories_have_the_permissions_of_the_settings(
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
 
 
+def about_to_be_killed(
+    remote: FolderRemote, directory: Path
+) -> tuple[list[Outgoing], FolderTarget, Path]:
+    """Return an instance, a target, and where a worker writes the one before it is there."""
+    outgoing = outgoing_of(make_ct(directory / "ct", 1))
+    target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
+    assert isinstance(target, FolderTarget)
+    return outgoing, target, remote.path / temporary_name(target, outgoing[0])
+
+
 def test_what_a_killed_worker_left_is_replaced_and_never_seen(
     remote: FolderRemote, tmp_path: Path
 ) -> None:
-    outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
-    target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
-    assert isinstance(target, FolderTarget)
-    temporary = remote.path / temporary_name(target, outgoing[0])
+    outgoing, target, temporary = about_to_be_killed(remote, tmp_path)
     temporary.write_bytes(b"half")
     send(target, outgoing)
     (file,) = remote.files()
@@ -212,12 +219,10 @@ def test_what_a_killed_worker_left_is_replaced_and_never_seen(
 def test_a_worker_killed_when_it_had_just_given_the_name_leaves_one_file(
     remote: FolderRemote, tmp_path: Path
 ) -> None:
-    outgoing = outgoing_of(make_ct(tmp_path / "ct", 1))
-    target = remote.target(naming="{SOPInstanceUID}.dcm", complete_marker=False)
-    assert isinstance(target, FolderTarget)
+    outgoing, target, temporary = about_to_be_killed(remote, tmp_path)
     send(target, outgoing)
     (file,) = remote.files()
-    (remote.path / temporary_name(target, outgoing[0])).hardlink_to(file)
+    temporary.hardlink_to(file)
     (outcome,) = send(target, outgoing)
     assert outcome.outcome is Outcome.DELIVERED
     assert remote.files() == [file]

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+import processes
 from crossdock.faults import FIRED, Point
 from receivers import alive, workers
 from servers.rabbitmq import RabbitMQ
@@ -107,15 +108,13 @@ class Gateway:
         if name == "broker":
             self.broker.start()
             return
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
-        with self.log.open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "crossdock.cli.services", name],
-                env=inherited | self._environment(),
-                stdin=subprocess.PIPE,  # it ends with us, however we end
-                stdout=log,
-                stderr=log,
-            )
+        self._processes[name] = processes.start(
+            processes.SERVICES,
+            name,
+            log=self.log,
+            environment=self._environment(),
+            stdin=subprocess.PIPE,  # it ends with us, however we end
+        )
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -5,10 +5,7 @@ locks that another machine would see.
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+import processes
 from crossdock.bus import connect
 from crossdock.bus.topology import LEDGER
 from crossdock.dicom.part10 import read_file_meta
@@ -44,16 +42,10 @@ class Pod:
         (place / "config").mkdir()
         copy = {"type": "config.published", "revision": 1, "document": gateway}
         (place / "config" / f"{service}.json").write_text(json.dumps(copy))
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
         own = {"CROSSDOCK_DATA": str(place), "CROSSDOCK_HTTP": "127.0.0.1:0"}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "crossdock.cli.services", *command],
-                env=inherited | own | environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+        self.process = processes.start(
+            processes.SERVICES, *command, log=self.log, environment=own | environment
+        )
         self._said = place / "run" / f"{service}.json"
 
     def ready(self) -> bool:

@@ -10,10 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate import utils
-from typer.main import get_command
 
+import program
 from crossdock import __version__
-from crossdock.cli.main import app
 from crossdock.config import parse_gateway
 from crossdock.protocols import ADAPTERS
 from manifests import (
@@ -27,9 +26,9 @@ from manifests import (
     of_kind,
     pods,
     selected,
-    source,
     values,
 )
+from monitoring import section
 
 
 ROOT = KUBERNETES.parents[1]
@@ -60,10 +59,6 @@ def ours(manifests: tuple[Manifest, ...]) -> dict[str, Manifest]:
 
 
 THEIRS = ("rabbitmq", "postgres")
-
-
-def readme() -> str:
-    return (ROOT / "deploy" / "README.md").read_text()
 
 
 def check_schemas(manifests: tuple[Manifest, ...], version: str) -> None:
@@ -131,11 +126,9 @@ def test_the_image_is_run_as_it_is_made() -> None:
     pods_of_ours = ours(build(OVERLAYS[0])).values()
     (user,) = {pod["spec"]["securityContext"]["runAsUser"] for pod in pods_of_ours}
     assert not any("command" in container(pod) for pod in pods_of_ours)
-    dockerfile = ROOT / "deploy" / "Dockerfile"
-    if dockerfile.exists():
-        said = dockerfile.read_text()
-        assert f"\nUSER {user}" in said
-        assert re.search(r'\nENTRYPOINT \[.*"crossdock"\]', said)
+    said = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert f"\nUSER {user}" in said
+    assert re.search(r'\nENTRYPOINT \[.*"crossdock"\]', said)
 
 
 @overlays
@@ -153,26 +146,22 @@ def test_every_service_is_probed_where_it_answers(overlay: Path) -> None:
             assert one["livenessProbe"]["httpGet"]["path"] == "/healthz"
             path, _, query = one["readinessProbe"]["httpGet"]["path"].partition("?")
             assert path == "/readyz"
-            watched = set(re.findall(r'health\.watch\(\s*"([^"]+)"', source()))
+            watched = set(re.findall(r'health\.watch\(\s*"([^"]+)"', program.source()))
             assert set(parse_qs(query).get("exclude", ())) <= watched
 
 
 @overlays
 def test_every_command_is_one_of_ours_and_every_protocol_has_a_dispatcher(overlay: Path) -> None:
-    manifests, command = build(overlay), get_command(app)
     protocols: list[str] = []
-    for pod in ours(manifests).values():
-        name, *arguments = container(pod)["args"]
-        subcommand = command.commands[name]  # type: ignore[attr-defined]  # typer's is a group
-        with subcommand.make_context(name, list(arguments)) as context:
-            protocols += context.params.get("protocol") or ()
+    for pod in ours(build(overlay)).values():
+        protocols += program.parsed(*container(pod)["args"]).get("protocol") or ()
     assert sorted(protocols) == sorted(ADAPTERS)
 
 
 @overlays
 def test_every_variable_is_known_and_made_of_what_was_said_before(overlay: Path) -> None:
     manifests = build(overlay)
-    known = set(re.findall(r"CROSSDOCK_[A-Z_]+[A-Z]", source()))
+    known = program.variables()
     configured = of_kind(manifests, "ConfigMap")
     for name, pod in ours(manifests).items():
         said: list[str] = []
@@ -201,12 +190,6 @@ def test_every_secret_and_configuration_that_is_named_is_there(overlay: Path) ->
                 assert items <= secrets[secret["secretName"]], name
             if "configMap" in volume:
                 assert volume["configMap"]["name"] in configured, name
-
-
-def section(title: str) -> str:
-    """Return a part of the handbook."""
-    _, _, rest = readme().partition(f"\n## {title}\n")
-    return rest.partition("\n## ")[0]
 
 
 @overlays

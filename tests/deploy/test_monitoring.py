@@ -16,18 +16,10 @@ from monitoring import (
     RULES,
     alerts,
     dashboards,
+    promtool,
     queries,
     section,
 )
-from servers import require
-
-
-def promtool(*arguments: object) -> str:
-    done = subprocess.run(
-        [require("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_prometheus_takes_the_configuration_with_all_rules():

@@ -3,9 +3,7 @@
 Commands and environments are the file's; only host names, ports and paths are this machine's.
 """
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import httpx
 
 import compose
+import processes
 from ports import free_port
 from servers.dcmtk import run, storescp
 from servers.postgres import postgres
@@ -45,15 +44,9 @@ class Stack:
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         """Start a service as its container would be."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "crossdock.cli.services", *self.services[name]["command"]],
-                env=inherited | self._environment(name),
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+        command: list[str] = self.services[name]["command"]
+        environment = self._environment(name)
+        return processes.start(processes.SERVICES, *command, log=self.log, environment=environment)
 
     def _environment(self, name: str) -> dict[str, str]:
         data = self._directory / name

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import processes
 from crossdock.dicom.part10 import read_file_meta
 from ports import free_port
 from receivers import workers
@@ -73,14 +74,11 @@ def receiver(data: Path) -> Iterator[tuple[int, int]]:
     copy = data / "config" / "receiver.json"
     copy.parent.mkdir(parents=True)
     copy.write_text(json.dumps(published))
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("CROSSDOCK_")}
     chosen = {"CROSSDOCK_DATA": str(data), "CROSSDOCK_HTTP": "127.0.0.1:0"}
-    command = [sys.executable, "-m", "crossdock.cli.services", "receiver", "--workers", "2"]
-    with subprocess.Popen(
-        command, env=inherited | chosen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    command = (processes.SERVICES, "receiver", "--workers", "2")
+    with processes.start(*command, log=data.parent / "log", environment=chosen) as process:
         try:
-            until(lambda: listens(port), 30, "the receiver listens")
+            until(lambda: listens(port), what="the receiver listens")
             yield process.pid, port
         finally:
             process.terminate()

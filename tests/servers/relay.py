@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from servers.serving import serving
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -121,13 +123,7 @@ def relay(store: str, rule: Rule = lambda _request: None) -> Iterator[Relay]:
     """Run a relay to a store for as long as the block lasts."""
     running = Relay(store, rule)
     handler = type("_BoundHandler", (_Handler,), {"relay": running})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        running.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield running
-        finally:
-            running.over.set()
-            server.shutdown()
-            thread.join()
+    server = _Server(("127.0.0.1", 0), handler)
+    running.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(server, running.over.set):
+        yield running

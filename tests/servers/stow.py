@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
 
+from servers.serving import serving
+
 
 ROOT = "/dicom-web"
 JSON = "application/dicom+json"
@@ -206,15 +208,8 @@ def stow_server(
         listener.tls = tls
         server.scheme = "https"
     server.port = listener.server_address[1]
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(listener, listener.cut):
         yield server
-    finally:
-        listener.shutdown()
-        listener.cut()
-        listener.server_close()
-        thread.join()
 
 
 class _Listener(ThreadingHTTPServer):

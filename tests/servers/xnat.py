@@ -19,6 +19,7 @@ from ssl import SSLContext
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from servers.serving import serving
 from servers.xnat_state import Refusal, Xnat, copy, temporary
 
 
@@ -245,20 +246,15 @@ def xnat(directory: Path, tls: SSLContext | None = None, port: int = 0) -> Itera
     directory.mkdir(parents=True, exist_ok=True)
     running = Xnat(directory)
     handler = type("_BoundHandler", (_Handler,), {"xnat": running})
-    with _Server(("127.0.0.1", port), handler) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(
-                server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        scheme = "http" if tls is None else "https"
-        running.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield running
-        finally:
-            server.shutdown()
-            thread.join()
+    server = _Server(("127.0.0.1", port), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    scheme = "http" if tls is None else "https"
+    running.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+    with serving(server):
+        yield running
 
 
 if __name__ == "__main__":
