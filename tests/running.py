@@ -16,6 +16,10 @@ import processes
 from waiting import until
 
 
+TOLD = 4.0
+"""Seconds in which a change is in force because services are told; they ask every 5."""
+
+
 class Running:
     """One running ``crossdock up``: its API, its processes, its log."""
 
@@ -72,13 +76,13 @@ class Running:
         self.api.base_url = httpx.URL(f"http://{address}")
 
     def wait_ready(self) -> None:
-        until(lambda: self.ready() or self._ended(), 60, "ready")
+        until(lambda: self.ready() or self._ended(), what="ready")
         assert self.process.poll() is None, self.log.read_text()[-3000:]
 
     def wait_up(self, gateway: dict[str, Any] | None) -> None:
         """Wait until it has taken its gateway.yaml in: it is ready before that, too."""
         nodes = [node["name"] for node in (gateway or {}).get("store_nodes", ())]
-        until(lambda: self._ended() or self._has(nodes), 60, "its configuration")
+        until(lambda: self._ended() or self._has(nodes), what="its configuration")
         self.wait_ready()
 
     def _has(self, nodes: list[str]) -> bool:

@@ -37,6 +37,13 @@ class Broker:
         self.buses.append(bus)
         return bus
 
+    def open_and_answered(self) -> Bus:
+        """Open a bus over which a request was answered, so that nothing has to be connected any more."""
+        bus, queue = self.open(), self.queue("echo")
+        bus.serve(queue, lambda each: each)
+        assert bus.request(queue, message("there?"), timeout=60) == message("there?")
+        return bus
+
     def queue(self, name: str = "deliveries.PACS-1_a") -> str:
         """Return a name that no other test uses."""
         return f"{name}.{self._salt}.{next(self._numbers)}"

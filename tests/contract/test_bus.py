@@ -302,7 +302,7 @@ def test_a_handler_may_send_and_close_its_own_subscription(broker: Broker) -> No
 
 def test_closing_leaves_no_thread_and_a_closed_bus_says_so(broker: Broker) -> None:
     before = threading.active_count()
-    bus, queue = broker.open(), broker.queue()
+    bus, queue = broker.open_and_answered(), broker.queue()
     bus.consume(queue, lambda _: None, prefetch=4)
     bus.listen(broker.queue("topic"), lambda _: None)
     bus.serve(broker.queue("served"), lambda each: each)

@@ -89,7 +89,7 @@ def test_a_full_peer_that_says_nothing_more_is_full_all_the_same(tmp_path: Path)
 
     keeper.on_commit = commit
     with keeping(keeper) as scp:
-        target = dicom_target(scp.address[1], timeout=0.5)
+        target = dicom_target(scp.address[1], timeout=2.0)
         with adapter_for(target) as adapter:
             assert numbers_until_full(adapter.send(outgoing_of(make_ct(tmp_path, 60)))) == [1]
         over.set()

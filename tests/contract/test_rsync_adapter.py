@@ -190,7 +190,7 @@ def test_a_connection_ends_with_the_process_that_opened_it(remote: RsyncRemote) 
         timeout=120,
     )
     assert ended.returncode == -signal.SIGKILL
-    until(lambda: not _clients(remote.sshd.port), 20, "no ssh is left")
+    until(lambda: not _clients(remote.sshd.port), what="no ssh is left")
 
 
 def _clients(port: int) -> list[str]:

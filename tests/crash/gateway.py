@@ -85,7 +85,7 @@ class Gateway:
         """Start all services, configure them, and wait until they are ready."""
         for name in SERVICES:
             self.start(name)
-        until(lambda: self._answers("/healthz"), 40, "config-api answers", step=_LOOK_SECONDS)
+        until(lambda: self._answers("/healthz"), what="config-api answers", step=_LOOK_SECONDS)
         self.configure(self.document)
         self.wait_ready()
         self.broker.since = time.monotonic()
@@ -171,7 +171,7 @@ class Gateway:
     def configure(self, document: dict[str, Any]) -> None:
         """Put a configuration in force, however often it takes; doing it twice changes nothing."""
         self.document = document
-        until(self._put, 60, "the configuration is changed", step=_LOOK_SECONDS)
+        until(self._put, what="the configuration is changed", step=_LOOK_SECONDS)
 
     def _put(self) -> bool:
         try:
@@ -184,7 +184,7 @@ class Gateway:
 
     def wait_ready(self) -> None:
         """Wait until every service says that it is ready, by the configuration in force."""
-        until(lambda: self._answers("/readyz"), 60, "ready", step=_LOOK_SECONDS)
+        until(lambda: self._answers("/readyz"), what="ready", step=_LOOK_SECONDS)
 
     def ledger(self, kind: str, **query: str) -> list[dict[str, Any]]:
         """Return the deliveries or parcels of the ledger; none while config-api is away."""

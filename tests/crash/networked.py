@@ -116,7 +116,7 @@ class Network:
     def fails(self, target: str, words: str = "") -> dict[str, Any]:
         """Wait until a target has failed, for a reason of these words; return why."""
         what = f"{target} fails: {words}"
-        until(lambda: words in self.waits(target)["reason"] != "", 20, what, step=0.1)
+        until(lambda: words in self.waits(target)["reason"] != "", what=what, step=0.1)
         return self.waits(target)
 
     def burned(self, target: str) -> int:

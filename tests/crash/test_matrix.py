@@ -27,12 +27,12 @@ def test_what_got_a_success_arrives_once_whoever_is_killed(
     for thread in threads:
         thread.start()
     try:
-        until(lambda: gateway.fired(case.point), 30, f"{case.point} is reached")
+        until(lambda: gateway.fired(case.point), what=f"{case.point} is reached")
         journalled = _kill(house, gateway, case, workers)
-        until(lambda: not any(thread.is_alive() for thread in threads), 60, "all is sent")
-        until(lambda: house.settled(study), 60, "all has arrived")
+        until(lambda: not any(thread.is_alive() for thread in threads), what="all is sent")
+        until(lambda: house.settled(study), what="all has arrived")
         if not (case.victim == "broker" and gateway.broker.forgets):
-            until(lambda: house.recorded(study), 60, "the ledger says so", step=0.1)
+            until(lambda: house.recorded(study), what="the ledger says so", step=0.1)
     finally:
         for sender in senders:
             sender.stop()

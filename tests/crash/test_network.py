@@ -55,7 +55,7 @@ class Study:
             received = net.received(self.target, self.uid)
             return {uid: {*copies} for uid, copies in received.items()} == sent
 
-        until(unchanged, 20, "there are only whole instances, unchanged", step=0.2)
+        until(unchanged, what="there are only whole instances, unchanged", step=0.2)
         received = net.received(self.target, self.uid)
         assert sum(map(len, received.values())) <= len(sent) + twice
 
@@ -138,7 +138,7 @@ def test_a_target_whose_line_fails_is_left_alone_and_gets_the_rest_when_it_is_we
     net.send(study.paths)
     waiting = net.fails(target)
     tries = 2 if what == "breaks_after" else 1  # a silence takes its time
-    until(lambda: len(net.pauses(target)) >= pauses + tries, 20, "its pauses", step=0.1)
+    until(lambda: len(net.pauses(target)) >= pauses + tries, what="its pauses", step=0.1)
     assert waiting["kind"] == kind, waiting
     assert waiting["next_try"] is not None
     assert net.burned(target) == 0
@@ -159,10 +159,10 @@ def test_a_target_whose_name_does_not_resolve_is_waited_for_until_it_does(
     net.fails(NAMED, "Temporary failure in name resolution")
     net.names.mood = "silent"
     asked = net.names.asked
-    until(lambda: net.names.asked > asked + 2, 20, "it asks again")
+    until(lambda: net.names.asked > asked + 2, what="it asks again")
     assert net.burned(NAMED) == 0
     net.names.mood = "answers"
-    until(lambda: net.ended(study.uid, 2), 20, "it is delivered", step=0.1)
+    until(lambda: net.ended(study.uid, 2), what="it is delivered", step=0.1)
     assert net.received(PACS, study.uid).keys() == by_uid(study.paths).keys()
 
 
@@ -194,10 +194,10 @@ def test_a_target_whose_network_is_cut_in_the_middle_gets_the_rest_later(
     study = Study(tmp_path, FAR, 40, 200_000)
     pauses = len(net.pauses(FAR))
     net.send(study.paths)
-    until(lambda: len([*(net.directory / FAR).iterdir()]) > 3, 20, "some are there")
+    until(lambda: len([*(net.directory / FAR).iterdir()]) > 3, what="some are there")
     with CUTS[cut](net.cable):
         assert net.fails(FAR)["kind"] in ("timeout", "unreachable")
-        until(lambda: len(net.pauses(FAR)) > pauses + 1, 20, "it is asked again")
+        until(lambda: len(net.pauses(FAR)) > pauses + 1, what="it is asked again")
         assert net.burned(FAR) == 0
         assert not net.ended(study.uid, 40)
     study.is_at(net, twice=1)

@@ -126,7 +126,7 @@ def pods(
     every = [pod for several in running.values() for pod in several]
     try:
         for pod in every:
-            until(pod.ready, 40, pod.log.name)
+            until(pod.ready, what=pod.log.name)
         yield running
     finally:
         for pod in every:
@@ -164,7 +164,7 @@ def test_what_several_of_each_take_in_arrives_once_also_when_one_of_each_dies(
                 scu.associate(contexts)
                 store(scu, study)
                 scu.release()
-        until(lambda: len(arrived()) == 60, 30)
+        until(lambda: len(arrived()) == 60)
         until(lambda: len(facts.delivered) == 6)
 
         lost, goes_on = studies[6], studies[7]
@@ -179,12 +179,11 @@ def test_what_several_of_each_take_in_arrives_once_also_when_one_of_each_dies(
             running["dispatcher"][0].end(signal.SIGTERM)
             until(
                 lambda: len(arrived()) == 69,
-                30,
-                "the other router closes what a dead receiver left",
+                what="the other router closes what a dead receiver left",
             )
             store(second, goes_on[9:])
             second.release()
-        until(lambda: len(arrived()) == 79, 30)
+        until(lambda: len(arrived()) == 79)
         until(lambda: len(facts.delivered) == 8)
 
     sent = [path for study in [*studies[:6], lost[:9], goes_on] for path in study]

@@ -35,11 +35,11 @@ def test_the_images_are_there_and_it_is_said_that_the_script_may_have_run(tmp_pa
         gateway.arm(POINT, 1, pause=False)
         sender = Modality(house.store_port, files)
         sender.start()
-        until(lambda: gateway.fired(POINT), 30, f"{POINT} is reached")
+        until(lambda: gateway.fired(POINT), what=f"{POINT} is reached")
         gateway.wait_dead("dispatcher")
         gateway.start("dispatcher")
         sender.join()
-        (delivery,) = until(lambda: gateway.ledger("deliveries", state="delivered"), 40)
+        (delivery,) = until(lambda: gateway.ledger("deliveries", state="delivered"))
     assert "may have run" in delivery["reason"]
     assert by_uid(list(place.rglob("*.dcm"))) == by_uid(files)
     assert not (place / "ran").exists()

@@ -32,10 +32,10 @@ def _sent_again(house: House, point: Point, window: int, study: Study) -> Counte
     sender = Modality(house.store_port, [*first, *second])
     sender.start()
     try:
-        until(lambda: gateway.fired(point), 30, f"{point} is reached")
+        until(lambda: gateway.fired(point), what=f"{point} is reached")
         gateway.wait_dead("dispatcher")
         gateway.start("dispatcher")
-        until(lambda: house.recorded(study, targets=1), 60, "all has arrived")
+        until(lambda: house.recorded(study, targets=1), what="all has arrived")
     finally:
         sender.stop()
     confirmed = house.targets.confirmed(study)

@@ -62,14 +62,14 @@ def test_orthanc_commits_itself_to_us_and_we_to_orthanc(tmp_path: Path) -> None:
         with running(tmp_path / "data", _gateway(port, target, **node)) as crossdock:
             checked = crossdock.api.post("/api/v1/targets/archive/check").json()
             _send(port, paths)
-            until(lambda: _row(crossdock)["state"] == "delivered", 30, "committed")
+            until(lambda: _row(crossdock)["state"] == "delivered", what="committed")
             row = _row(crossdock)
             references = [
                 [str(ds.SOPClassUID), str(ds.SOPInstanceUID)] for ds in map(dcmread, paths)
             ]
             strange = [references[0][0], "1.2.3.4.5"]
             transaction = _asked(archive, [*references, strange]).json()["ID"]
-            outcome = until(lambda: _outcome(archive, transaction), 30, "our result")
+            outcome = until(lambda: _outcome(archive, transaction), what="our result")
     assert checked["report"]["stages"][-1]["detail"] == "the peer takes storage commitment"
     assert row["reason"] == "committed by ORTHANC"
     assert outcome["Status"] == "Failure"

@@ -135,10 +135,10 @@ def test_a_study_passes_through_the_topology_of_compose(tmp_path: Path) -> None:
             "rules": [{"name": "all", "targets": ["research", "archive"]}],
         }
         assert running.api.put("/api/v1/gateway", json=document).status_code == 200
-        until(lambda: running.ready(2), 20, "revision 2 is in force", step=0.1)
+        until(lambda: running.ready(2), what="revision 2 is in force", step=0.1)
         done = run("dcmsend", "-aec", "CROSSDOCK", "127.0.0.1", port, *sent)
         assert done.returncode == 0, done.stdout
-        until(lambda: _states(running) == ["delivered"] * 2, 30, "both deliveries", step=0.1)
+        until(lambda: _states(running) == ["delivered"] * 2, what="both deliveries", step=0.1)
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(sent)
         assert by_uid(archive.files()) == by_uid(sent)
 

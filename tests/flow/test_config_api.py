@@ -13,6 +13,7 @@ import pytest
 from crossdock.bus import connect
 from crossdock.config.client import ConfigClient
 from machine import Machine, crossdock, dispatcher
+from running import TOLD
 from waiting import until
 
 
@@ -215,7 +216,7 @@ def test_a_service_works_by_a_change_before_it_asks_for_it(gateway, gateway_yaml
         until(lambda: client.revision == revision(gateway))
         before = client.revision
         assert gateway.run("apply", "-f", str(gateway_yaml)).exit_code == 0
-        until(lambda: client.revision == before + 1, timeout=4)  # it asks every 5 seconds
+        until(lambda: client.revision == before + 1, TOLD)
         assert seen[-1].target("research") is not None
         client.close()
 

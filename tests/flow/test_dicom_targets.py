@@ -66,8 +66,7 @@ def test_a_study_reaches_the_targets_of_each_type_as_who_sent_it(tmp_path: Path)
         until(lambda: _dcmsend(port, "CT.1 A", sent), what="the node listens")
         until(
             lambda: [row["state"] for row in crossdock.deliveries()] == ["delivered"] * 3,
-            30,
-            "all deliveries",
+            what="all deliveries",
         )
         protocols = {row["target"]: row["protocol"] for row in crossdock.deliveries()}
         checked = crossdock.api.post("/api/v1/targets/vault/check").json()

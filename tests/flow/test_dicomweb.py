@@ -41,7 +41,7 @@ def test_a_study_reaches_a_dicomweb_target_that_was_set_up_through_the_api(tmp_p
         until(lambda: crossdock.said("receiver"), what="the receiver")
         command = [require("dcmsend"), "-aec", "CROSSDOCK", "127.0.0.1", str(node["port"])]
         subprocess.run([*command, *map(str, paths)], check=True, capture_output=True)
-        (delivery,) = until(lambda: crossdock.deliveries(state="delivered"), 30, "the delivery")
+        (delivery,) = until(lambda: crossdock.deliveries(state="delivered"), what="the delivery")
         assert delivery["target"] == "cloud"
         received = [peer.fetch(each, tmp_path) for each in peer.instances()]
         assert set(by_uid(received)) == set(by_uid(paths))

@@ -25,7 +25,7 @@ def test_a_refused_delivery_is_held_and_its_fallback_gets_it(tmp_path: Path, fol
         with running(tmp_path / "data", gateway, CROSSDOCK_RETRY_SCALE="0.001") as crossdock:
             command = [require("dcmsend"), "-aec", "CROSSDOCK", "-nuc", "-dn", "127.0.0.1"]
             subprocess.run([*command, str(port), str(private)], check=True, capture_output=True)
-            until(lambda: crossdock.deliveries(state="delivered"), 40, "the fallback has it")
+            until(lambda: crossdock.deliveries(state="delivered"), what="the fallback has it")
             assert list(by_uid(list(folder.rglob("*.dcm")))) == list(by_uid([private]))
             (given,) = crossdock.deliveries(state="delivered")
             assert (given["target"], given["instead_of"]) == (name, "archive")

@@ -29,7 +29,7 @@ def _send(port: int, path: Path) -> None:
 
 
 def _held(crossdock: Running) -> dict[str, object]:
-    until(lambda: crossdock.deliveries(state="held"), 40, "the delivery is held")
+    until(lambda: crossdock.deliveries(state="held"), what="the delivery is held")
     (held,) = crossdock.deliveries(state="held")
     return held
 
@@ -56,7 +56,7 @@ def test_a_refused_delivery_is_held_and_delivered_once_the_target_is_mended(
                 until(crossdock.ready, what="the change is in force")
                 retry = crossdock.api.post(f"/api/v1/deliveries/{held['id']}/retry")
                 assert retry.is_success, retry.text
-                until(mended.files, 40, "it is delivered")
+                until(mended.files, what="it is delivered")
                 until(lambda: not crossdock.deliveries(state="held"), what="the ledger knows")
             assert list(by_uid(mended.files())) == list(by_uid([private]))
         assert not list((tmp_path / "data/spool/parcels").iterdir())
@@ -100,7 +100,7 @@ def test_a_target_that_is_removed_takes_no_delivery_along(tmp_path: Path, folder
             answer = crossdock.api.put("/api/v1/gateway", json=gateway, params=elsewhere)
             return answer.is_success and not answer.json()["draining"]
 
-        until(gone, 40, "it is moved, when nobody works at it")
+        until(gone, what="it is moved, when nobody works at it")
         assert crossdock.api.get("/api/v1/targets/archive").status_code == 404
         until(lambda: crossdock.deliveries(state="discarded"), what="the ledger knows")
         (moved,) = crossdock.deliveries(state="discarded")

@@ -73,8 +73,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         sent = make_ct(root / "study", 3)
         assert not run("dcmsend", "-aec", "CROSSDOCK", "127.0.0.1", port, *sent).returncode
         for name in ("research", "leaving"):
-            until(lambda name=name: crossdock.deliveries(target=name, state="delivered"), 40)
-        until(lambda: crossdock.deliveries(target="dead")[0]["attempts"], 40, "an attempt")
+            until(lambda name=name: crossdock.deliveries(target=name, state="delivered"))
+        until(lambda: crossdock.deliveries(target="dead")[0]["attempts"], what="an attempt")
         yield Gateway(crossdock, document, broker.metrics)
 
 

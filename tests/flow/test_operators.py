@@ -49,13 +49,13 @@ def test_a_paused_target_gets_its_deliveries_when_it_is_resumed_whatever_happens
         assert waiting["reason"] == "target demo-folder is paused: the share is moved"
         run(gateway, "apply", "-f", "-", stdin=yaml.safe_dump(document))
         gateway.kill("dispatcher")
-        until(gateway.ready, 40, what="the dispatcher is there again")
+        until(gateway.ready, what="the dispatcher is there again")
         listed = run(gateway, "targets", "list")
         assert "paused" in listed
         assert "the share is moved" in listed
         assert not list(folder.rglob("*.dcm"))
         run(gateway, "targets", "resume", "demo-folder")
-        until(lambda: gateway.deliveries(state="delivered"), 30, "it is delivered")
+        until(lambda: gateway.deliveries(state="delivered"), what="it is delivered")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
 
 
@@ -78,10 +78,10 @@ def test_all_that_waits_for_a_target_is_tried_now_or_given_up_at_once(
         assert "discarded" in discarded
         away.rename(folder)
         # Each target is left alone for a while after a failure, unless somebody touches it.
-        assert "done: 2" in until(lambda: _retried(gateway, chosen), 40, "both are tried")
+        assert "done: 2" in until(lambda: _retried(gateway, chosen), what="both are tried")
         patched = gateway.api.patch("/api/v1/targets/demo-folder", json={"concurrency": 2})
         assert patched.is_success
-        until(lambda: len(gateway.deliveries(state="delivered")) == 2, 40, "they are delivered")
+        until(lambda: len(gateway.deliveries(state="delivered")) == 2, what="they are delivered")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files[1:])
         none = command("deliveries", "retry", CROSSDOCK_API=f"http://{gateway.address()}")
         assert none.exit_code == 2
@@ -109,8 +109,8 @@ def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_mov
         assert parcel in run(gateway, "parcels", "list")
         for target in ("demo-folder", "other"):
             assert f"sent to {target}" in run(gateway, "parcels", "send", parcel, "--to", target)
-        until(lambda: len(list(folder.rglob("*.dcm"))) == 3, 40, "it is there again")
-        until(lambda: len(gateway.deliveries(state="delivered")) == 2, 40, "both are delivered")
+        until(lambda: len(list(folder.rglob("*.dcm"))) == 3, what="it is there again")
+        until(lambda: len(gateway.deliveries(state="delivered")) == 2, what="both are delivered")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
         assert by_uid(list(other.rglob("*.dcm"))) == by_uid(files)
         detail = gateway.api.get(f"/api/v1/deliveries/{delivery['id']}")
@@ -122,7 +122,7 @@ def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_mov
         send(port, more := make_ct(tmp_path / "more", 2))
         (waiting,) = until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         run(gateway, "deliveries", "move", waiting["id"], "--to", "other")
-        until(lambda: len(gateway.deliveries(state="delivered")) == 3, 40, "it is delivered")
+        until(lambda: len(gateway.deliveries(state="delivered")) == 3, what="it is delivered")
         (moved,) = until(lambda: gateway.deliveries(state="discarded"), what="the old one ends")
         assert (moved["id"], moved["reason"]) == (waiting["id"], "moved to other")
         assert by_uid(list(other.rglob("*.dcm"))) == by_uid([*files, *more])
@@ -150,9 +150,9 @@ def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
             gateway, "apply", "-f", "-", "--waiting", "drain", stdin=text
         )
         run(gateway, "targets", "resume", "demo-folder")
-        until(lambda: len(list(folder.rglob("*.dcm"))) == 2, 40, "it is delivered")
+        until(lambda: len(list(folder.rglob("*.dcm"))) == 2, what="it is delivered")
         url = "/api/v1/targets/demo-folder"
-        until(lambda: gateway.api.get(url).status_code == 404, 40, "it is removed")
+        until(lambda: gateway.api.get(url).status_code == 404, what="it is removed")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
 
         document["targets"].append(first | {"path": str(tmp_path / "nowhere")})
@@ -160,7 +160,7 @@ def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
         run(gateway, "apply", "-f", "-", stdin=yaml.safe_dump(document))
         send(port, make_ct(tmp_path / "more", 1))
         until(lambda: gateway.deliveries(state="waiting"), what="it waits")
-        applied = until(lambda: _applied(gateway, text), 40, "its delivery is given up")
+        applied = until(lambda: _applied(gateway, text), what="its delivery is given up")
         assert "- target demo-folder" in applied or "no change" in applied
         until(lambda: gateway.deliveries(state="discarded"), what="the ledger knows")
 

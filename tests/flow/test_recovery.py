@@ -32,5 +32,5 @@ def test_a_share_that_is_mounted_again_gets_its_study_long_before_the_next_try(
 
         until(lambda: False in green(), what="the target is seen to be away")
         away.rename(folder)
-        until(lambda: crossdock.deliveries(state="delivered"), 30, "it is delivered")
+        until(lambda: crossdock.deliveries(state="delivered"), what="it is delivered")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)

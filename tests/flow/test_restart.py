@@ -71,7 +71,7 @@ def _gateway(folder: Path, port: int) -> dict[str, object]:
 def _send_half(modality: Modality, folder: Path) -> None:
     """Start to send and wait until some has arrived and some has not."""
     modality.start()
-    until(lambda: modality.confirmed > COUNT // 4 and _arrived(folder) > 0, 40, "the middle")
+    until(lambda: modality.confirmed > COUNT // 4 and _arrived(folder) > 0, what="the middle")
 
 
 def _arrived(folder: Path) -> int:
@@ -81,16 +81,15 @@ def _arrived(folder: Path) -> int:
 def _assert_all_there(
     crossdock: Running, modality: Modality, folder: Path, sent: list[Path]
 ) -> None:
-    until(lambda: not modality.is_alive(), 50, "all is sent")
+    until(lambda: not modality.is_alive(), what="all is sent")
     assert modality.confirmed == COUNT
-    until(lambda: _arrived(folder) >= COUNT, 50, "all has arrived")
+    until(lambda: _arrived(folder) >= COUNT, what="all has arrived")
     until(
         lambda: (
             sum(row["delivered"] for row in crossdock.deliveries()) >= COUNT
             and all(row["state"] == "delivered" for row in crossdock.deliveries())
         ),
-        50,
-        "the ledger says so",
+        what="the ledger says so",
     )
     unique = {(row["parcel"], row["target"]) for row in crossdock.deliveries()}
     assert len(unique) == len(crossdock.deliveries())
@@ -124,7 +123,7 @@ def test_a_broker_killed_in_the_middle_loses_and_doubles_nothing(
         _send_half(modality, folder)
         own_rabbitmq.kill()
         reached = modality.confirmed
-        until(lambda: modality.confirmed > min(reached + 50, COUNT - 1), 40, "receiving goes on")
+        until(lambda: modality.confirmed > min(reached + 50, COUNT - 1), what="receiving goes on")
         own_rabbitmq.start()
         _assert_all_there(crossdock, modality, folder, sent)
 
@@ -139,8 +138,8 @@ def test_an_embedded_broker_wiped_in_the_middle_is_refilled_from_the_spool(
         for file in (tmp_path / "data/broker").rglob("*"):
             if file.is_file() and ("parcels" in str(file) or "deliveries" in str(file)):
                 file.unlink(missing_ok=True)
-        until(lambda: not modality.is_alive(), 50, "all is sent")
-        until(lambda: _arrived(folder) >= COUNT, 50, "all has arrived")
+        until(lambda: not modality.is_alive(), what="all is sent")
+        until(lambda: _arrived(folder) >= COUNT, what="all has arrived")
     assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(sent)
 
 

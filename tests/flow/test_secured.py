@@ -55,5 +55,5 @@ def test_a_study_comes_in_over_tls_and_goes_out_over_tls(tmp_path: Path) -> None
             assert run("storescu", *_showing(stranger, authority), *asking).returncode != 0
             done = run("storescu", *_showing(modality, authority), *asking)
             assert done.returncode == 0, done.stdout
-            until(lambda: _settled(crossdock, 2), 40, "both deliveries")
+            until(lambda: _settled(crossdock, 2), what="both deliveries")
         assert by_uid(peer.files()) == by_uid(sent)

@@ -34,8 +34,7 @@ def test_a_study_that_is_sent_is_found_on_the_server(tmp_path: Path) -> None:
         subprocess.run([*send, *map(str, paths)], check=True, capture_output=True)
         until(
             lambda: [row["state"] for row in gateway.deliveries()] == ["delivered"] * 2,
-            40,
-            "two deliveries",
+            what="two deliveries",
         )
     for kind in ("rsync", "sftp"):
         assert set(by_uid(list((tmp_path / kind).rglob("*.dcm")))) == set(by_uid(paths))

@@ -65,7 +65,7 @@ def test_a_mixed_study_reaches_exactly_the_targets_that_the_rules_say(
         with running(tmp_path / "data", gateway, broker) as crossdock:
             _dcmsend(port, *sent)
             # series: CT, MR, JPEG 2000, SR, private → archive; CT and private → research
-            until(lambda: _settled(crossdock, 7), 40, "all deliveries")
+            until(lambda: _settled(crossdock, 7), what="all deliveries")
             deliveries = crossdock.deliveries()
             assert crossdock.parcels(state="held") == []
 
@@ -94,8 +94,8 @@ def test_no_patient_data_gets_into_the_log(tmp_path: Path, folder: Path) -> None
     gateway = _gateway(port := free_port(), folder, free_port())  # the archive is down
     with running(tmp_path / "data", gateway, None, CROSSDOCK_LOG="debug") as crossdock:
         _dcmsend(port, *sent)
-        until(lambda: any(row["state"] == "delivered" for row in crossdock.deliveries()), 40)
-        until(lambda: any(row["attempts"] for row in crossdock.deliveries(target="archive")), 40)
+        until(lambda: any(row["state"] == "delivered" for row in crossdock.deliveries()))
+        until(lambda: any(row["attempts"] for row in crossdock.deliveries(target="archive")))
         address = crossdock.address()
         metrics = crossdock.api.get("/metrics").text
     log = crossdock.log.read_text()
@@ -114,7 +114,7 @@ def test_what_nobody_wants_is_held_and_visible_and_can_be_routed_later(
     gateway["rules"] = []
     with running(tmp_path / "data", gateway) as crossdock:
         _dcmsend(port, *sent)
-        until(lambda: len(crossdock.parcels(state="held")) == 5, 40, "five held parcels")
+        until(lambda: len(crossdock.parcels(state="held")) == 5, what="five held parcels")
         held = crossdock.parcels(state="held")
         assert all("no enabled rule" in parcel["reason"] for parcel in held)
         assert len(list((tmp_path / "data/spool/held").rglob("*.dcm"))) == len(sent)
@@ -128,7 +128,7 @@ def test_what_nobody_wants_is_held_and_visible_and_can_be_routed_later(
                 ),
                 what="the parcel is routed",
             )
-        until(lambda: _settled(crossdock, 5), 40, "all deliveries")
+        until(lambda: _settled(crossdock, 5), what="all deliveries")
     assert by_uid(list(folder.rglob("*.dcm"))) == _as_sent(tmp_path / "direct", sent)
 
 
@@ -146,8 +146,8 @@ def test_forwarding_starts_while_a_long_series_is_still_arriving(
             scu.associate([(metas[0][1].sop_class_uid, (metas[0][1].transfer_syntax_uid,))])
             for path, meta in metas[:11]:
                 assert scu.store(path, meta) == 0
-            until(lambda: len(list(folder.rglob("*.dcm"))) == 10, 40, "two parcels of five")
+            until(lambda: len(list(folder.rglob("*.dcm"))) == 10, what="two parcels of five")
             assert scu.store(*metas[11]) == 0
             scu.release()
-        until(lambda: _settled(crossdock, 3), 40)
+        until(lambda: _settled(crossdock, 3))
     assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(paths)

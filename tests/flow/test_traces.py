@@ -22,13 +22,13 @@ def test_receiving_routing_and_every_attempt_are_spans_of_the_trace_that_log_and
         wanted = {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         with running(tmp_path / "data", document, None, **wanted) as gateway:
             send(port, make_ct(tmp_path / "ct", 3))
-            (done,) = until(lambda: gateway.deliveries(state="delivered"), 40, "it is delivered")
+            (done,) = until(lambda: gateway.deliveries(state="delivered"), what="it is delivered")
             (waiting,) = until(lambda: gateway.deliveries(target="archive"), what="it waits")
             trace = done["trace_id"]
             assert waiting["trace_id"] == trace
             assert f"trace: {trace}" in run(gateway, "deliveries", "show", done["id"])
             assert f"trace: {trace}" in run(gateway, "parcels", "show", done["parcel"])
-            until(lambda: {"unreachable", "delivered"} <= _outcomes(spans.seen), 30, "attempts")
+            until(lambda: {"unreachable", "delivered"} <= _outcomes(spans.seen), what="attempts")
     lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line[:1] == "{"]
     events = {line["event"] for line in lines if line.get("trace_id") == trace}
     assert {"parcel.closed", "parcel.routed", "delivery.delivered", "delivery.retry"} <= events

@@ -12,7 +12,7 @@ import pytest
 
 from crossdock.cli.demo import demo_gateway
 from ports import free_port
-from running import running
+from running import TOLD, running
 from waiting import until
 
 
@@ -25,7 +25,7 @@ def _gateway(folder: Path, port: int) -> dict[str, object]:
 def test_the_demo_brings_a_study_into_the_folder_and_says_so(tmp_path: Path, folder: Path) -> None:
     gateway = _gateway(folder, free_port())
     with running(tmp_path / "data", gateway, None, "--demo") as crossdock:
-        until(lambda: "What arrived where" in crossdock.log.read_text(), 40, "the demo's table")
+        until(lambda: "What arrived where" in crossdock.log.read_text(), what="the demo's table")
         until(lambda: "now holds" in crossdock.log.read_text())
         assert len(list(folder.rglob("*.dcm"))) == 25
     log = crossdock.log.read_text()
@@ -54,7 +54,7 @@ def test_services_end_when_their_supervisor_is_killed(tmp_path: Path, folder: Pa
             for name in ("config-api", "receiver", "router", "dispatcher", "tester")
         ]
         crossdock.process.send_signal(signal.SIGKILL)
-        until(lambda: not [pid for pid in pids if _alive(pid)], 15, "all services end")
+        until(lambda: not [pid for pid in pids if _alive(pid)], what="all services end")
 
 
 def _alive(pid: int) -> bool:
@@ -70,8 +70,8 @@ def test_a_service_that_dies_is_named_in_the_log_and_restarted(
 ) -> None:
     with running(tmp_path / "data", _gateway(folder, free_port())) as crossdock:
         dead = crossdock.kill(service)
-        until(lambda: (crossdock.said(service) or {}).get("pid") not in (dead, None), 30)
-        until(crossdock.ready, 30, "ready again")
+        until(lambda: (crossdock.said(service) or {}).get("pid") not in (dead, None))
+        until(crossdock.ready, what="ready again")
     died = [line for line in crossdock.log.read_text().splitlines() if "service.died" in line]
     assert len(died) == 1
     assert f'"name": "{service}"' in died[0]
@@ -87,11 +87,11 @@ def test_it_is_not_ready_while_a_store_node_cannot_listen_and_says_why(
             port = taken.getsockname()[1]
             node = {"ae_title": "SECOND", "port": port, "accept": "any"}
             assert crossdock.api.put("/api/v1/store-nodes/second", json=node).is_success
-            until(lambda: not crossdock.ready(), 5, "not ready")
+            until(lambda: not crossdock.ready(), what="not ready")
             problems = str(crossdock.api.get("/readyz").json()["problems"])
             assert f"port {port}" in problems
             assert "in use" in problems
-        until(crossdock.ready, 10, "the port is free, so the node listens")
+        until(crossdock.ready, what="the port is free, so the node listens")
 
 
 def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, folder: Path) -> None:
@@ -107,19 +107,19 @@ def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path, folder: Path) 
     assert "in use by another" in second.stderr
 
 
-def test_changes_take_effect_within_two_seconds_without_a_restart(
+def test_changes_take_effect_before_services_ask_for_them_and_without_a_restart(
     tmp_path: Path, folder: Path
 ) -> None:
     with running(tmp_path / "data", _gateway(folder, free_port())) as crossdock:
         port = free_port()
         node = {"ae_title": "SECOND", "port": port, "accept": "any"}
         assert crossdock.api.put("/api/v1/store-nodes/second", json=node).is_success
-        until(lambda: _listens(port), 2, "the new node listens")
+        until(lambda: _listens(port), TOLD, "the new node listens")
         moved = free_port()
         assert crossdock.api.patch("/api/v1/store-nodes/second", json={"port": moved}).is_success
-        until(lambda: _listens(moved) and not _listens(port), 2, "it has moved")
+        until(lambda: _listens(moved) and not _listens(port), TOLD, "it has moved")
         assert crossdock.api.delete("/api/v1/store-nodes/second").is_success
-        until(lambda: not _listens(moved), 2, "it is gone")
+        until(lambda: not _listens(moved), TOLD, "it is gone")
 
 
 def _listens(port: int) -> bool:

@@ -29,7 +29,7 @@ def test_outside_its_window_a_target_gets_what_is_urgent_and_the_rest_when_it_op
         for files in (calm, urgent):
             command = [require("dcmsend"), "-aec", "CROSSDOCK", "127.0.0.1", str(port)]
             subprocess.run([*command, *map(str, files)], check=True, capture_output=True)
-        until(lambda: crossdock.deliveries(state="delivered"), 30, "what is urgent is there")
+        until(lambda: crossdock.deliveries(state="delivered"), what="what is urgent is there")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(urgent)
         (waiting,) = until(lambda: crossdock.deliveries(state="waiting"), what="the rest waits")
         assert (waiting["priority"], waiting["attempts"]) == ("normal", 0)
@@ -37,5 +37,5 @@ def test_outside_its_window_a_target_gets_what_is_urgent_and_the_rest_when_it_op
         assert datetime.fromisoformat(waiting["next_try"]) > datetime.now(UTC)
         shown = f"/api/v1/targets/{target['name']}"
         assert crossdock.api.patch(shown, json={"windows": None}).is_success
-        until(lambda: not crossdock.deliveries(state="waiting"), 30, "the rest is there")
+        until(lambda: not crossdock.deliveries(state="waiting"), what="the rest is there")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid([*calm, *urgent])

@@ -19,7 +19,7 @@ from crossdock.errors import CrossdockError
 from crossdock.model import Parcel
 from ports import free_port
 from receivers import Receiver, alive, receiving, workers
-from running import Running, running
+from running import TOLD, Running, running
 from servers import require
 from servers.dcmtk import ENVIRONMENT
 from servers.samples import sample
@@ -147,7 +147,7 @@ def test_workers_end_when_their_receiver_is_killed_and_the_port_is_free(tmp_path
         receiver.process.kill()
         receiver.process.wait()
         with socket.create_server(("", receiver.port)):
-            until(lambda: not any(map(alive, pids)), 10, "the workers end")
+            until(lambda: not any(map(alive, pids)), what="the workers end")
         assert broken(first)
         assert broken(second)
         assert sum(len(parcel.instances) for parcel in stored(receiver)) == 1
@@ -160,7 +160,7 @@ def test_a_receiver_that_is_asked_to_end_takes_all_its_workers_along(tmp_path: P
         began = time.monotonic()
         receiver.process.terminate()
         assert receiver.process.wait(timeout=60) == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
         assert not any(map(alive, pids))
         assert sum(len(parcel.instances) for parcel in stored(receiver)) == 1
 
@@ -228,14 +228,14 @@ def test_a_worker_that_is_killed_breaks_its_own_connections_only_and_loses_nothi
         victim = owner_of(crossdock, sent[0])
         os.kill(victim, signal.SIGKILL)
         until(lambda: broken(first), what="its connection breaks")
-        until(lambda: by_uid(list(folder.rglob("*.dcm"))) == by_uid(sent[:1]), 30, "taken over")
+        until(lambda: by_uid(list(folder.rglob("*.dcm"))) == by_uid(sent[:1]), what="taken over")
         assert second.store(CT, META) == 0, "the other one's parcel is still its own"
-        until(crossdock.ready, 20, "the worker is back")
+        until(crossdock.ready, what="the worker is back")
         died = [line for line in crossdock.log.read_text().splitlines() if "worker.died" in line]
         assert [json.loads(line)["exit_code"] for line in died] == [-9]
         assert victim not in workers(crossdock.said("receiver")["pid"])  # type: ignore[index]
         second.release()
-        until(lambda: len(list(folder.rglob("*.dcm"))) == 3, 30, "the other parcel arrives, too")
+        until(lambda: len(list(folder.rglob("*.dcm"))) == 3, what="the other parcel arrives, too")
 
 
 def sender(port: int, called: str = "CROSSDOCK") -> StorageScu:
@@ -259,7 +259,7 @@ def owner_of(crossdock: Running, path: Path) -> int:
     return owner
 
 
-def test_a_change_reaches_every_worker_within_two_seconds(tmp_path: Path, folder: Path) -> None:
+def test_a_change_reaches_every_worker_before_it_asks_for_it(tmp_path: Path, folder: Path) -> None:
     port, more = free_port(), free_port()
     with running(
         tmp_path / "data", gateway(folder, port), CROSSDOCK_RECEIVER_WORKERS="3"
@@ -270,18 +270,18 @@ def test_a_change_reaches_every_worker_within_two_seconds(tmp_path: Path, folder
             for scu in running_ones:
                 scu.associate(CONTEXTS)
             assert crossdock.api.patch(name, json={"ae_title": "RENAMED"}).is_success
-            until(lambda: all_accept(port, "RENAMED"), 2, "every worker knows the new title")
+            until(lambda: all_accept(port, "RENAMED"), TOLD, "every worker knows the new title")
             assert not any(map(broken, running_ones)), "running associations go on"
             assert crossdock.api.patch(name, json={"port": more}).is_success
-            until(lambda: all_accept(more, "RENAMED"), 2, "every worker knows the new port")
-            until(lambda: all(map(broken, running_ones)), 8, "those of the old port have ended")
-        until(crossdock.ready, 5, "all workers have the revision in force")
+            until(lambda: all_accept(more, "RENAMED"), TOLD, "every worker knows the new port")
+            until(lambda: all(map(broken, running_ones)), what="those of the old port have ended")
+        until(crossdock.ready, what="all workers have the revision in force")
         halted = workers(crossdock.said("receiver")["pid"])[0]  # type: ignore[index]
         os.kill(halted, signal.SIGSTOP)
         assert crossdock.api.patch(name, json={"description": "third"}).is_success
-        until(lambda: "has not taken revision" in crossdock.api.get("/readyz").text, 5)
+        until(lambda: "has not taken revision" in crossdock.api.get("/readyz").text)
         os.kill(halted, signal.SIGCONT)
-        until(crossdock.ready, 5, "it has caught up")
+        until(crossdock.ready, what="it has caught up")
 
 
 def all_accept(port: int, called: str) -> bool:

@@ -29,12 +29,12 @@ def test_a_study_is_archived_in_a_project_that_was_configured_over_the_api(
         }
         with running(tmp_path / "data", CROSSDOCK_LOG="debug") as crossdock:
             assert crossdock.put_gateway(gateway).is_success
-            until(crossdock.ready, 20, "ready with the new configuration")
+            until(crossdock.ready, what="ready with the new configuration")
             answer = crossdock.api.post("/api/v1/targets/research/check")
             assert answer.json()["green"], answer.text
             command = [require("dcmsend"), "-aec", "CROSSDOCK", "-nuc", "127.0.0.1", str(port)]
             subprocess.run([*command, *map(str, sent)], check=True, capture_output=True)
-            until(lambda: _delivered(crossdock.deliveries()), 40, "the delivery")
+            until(lambda: _delivered(crossdock.deliveries()), what="the delivery")
         assert remote.server.prearchive == []
         (session,) = remote.server.archive.values()
         assert session.subject == "SECRET-ID"

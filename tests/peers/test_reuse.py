@@ -1,6 +1,7 @@
 """Deliveries that follow each other go over one connection; peers count associations."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from crossdock.bus.topology import deliveries
 from crossdock.config.snapshot import Gateway
 from crossdock.config.targets import Target
 from crossdock.model import DeliveryState
-from dispatcher.adapters import IDLE_SECONDS
+from dispatcher import consume
+from dispatcher.adapters import Adapters
 from dispatcher.consume import Consumers
 from dispatcher.dispatch import Dispatch
 from dispatcher.retry import RetryPolicy
@@ -21,9 +23,6 @@ from servers.keeper import Keeper, keeping
 from servers.samples import sample
 from unit.dispatcher.places import Place
 from waiting import until
-
-
-SOON = IDLE_SECONDS + 4.0
 
 
 class Sending:
@@ -79,6 +78,13 @@ def sending(tmp_path: Path) -> Iterator[Sending]:
     place.close()
 
 
+@pytest.fixture
+def keeping_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle connections are not released by us, however long the test takes."""
+    lasting = partial(Adapters, idle=600.0, longest=600.0)
+    monkeypatch.setattr(consume, "Adapters", lasting)
+
+
 def test_what_waits_in_a_queue_goes_over_one_association_released_soon_after(
     sending: Sending, tmp_path: Path
 ) -> None:
@@ -89,7 +95,7 @@ def test_what_waits_in_a_queue_goes_over_one_association_released_soon_after(
         sending.await_delivered(20)
         assert len(peer.files()) == 20
         assert log.read_text().count("Association Acknowledged") == 1
-        until(lambda: "Association Release" in log.read_text(), SOON, "the release")
+        until(lambda: "Association Release" in log.read_text(), what="the release")
     assert "Abort" not in log.read_text()
 
 
@@ -103,7 +109,7 @@ def test_over_tls_it_is_one_association_too(sending: Sending, tmp_path: Path) ->
         sending.configure(dicom_target(peer.port, type="dicom+tls", tls=tls))
         sending.await_delivered(5)
         assert log.read_text().count("Association Acknowledged") == 1
-        until(lambda: "Association Release" in log.read_text(), SOON, "the release")
+        until(lambda: "Association Release" in log.read_text(), what="the release")
 
 
 def test_each_delivery_of_several_at_once_has_an_association_of_its_own(sending: Sending) -> None:
@@ -113,9 +119,10 @@ def test_each_delivery_of_several_at_once_has_an_association_of_its_own(sending:
         sending.configure(dicom_target(scp.address[1], concurrency=3))
         sending.await_delivered(24)
         assert len(keeper.admitted) <= 3
-        until(lambda: keeper.balanced, SOON, "all are released")
+        until(lambda: keeper.balanced, what="all are released")
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_associations_side_by_side_are_kept_too(sending: Sending) -> None:
     keeper = Keeper()
     with keeping(keeper) as scp:
@@ -125,20 +132,21 @@ def test_associations_side_by_side_are_kept_too(sending: Sending) -> None:
         sending.deliver(3, instances=2)
         assert len(keeper.admitted) == 3
         assert len(keeper.committed) == 36
-        until(lambda: keeper.balanced, SOON, "all are released")
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_a_peer_that_closes_while_idle_costs_no_attempt_and_no_time(sending: Sending) -> None:
     keeper = Keeper()
     with keeping(keeper, idle_timeout=0.2) as scp:
         sending.configure(dicom_target(scp.address[1]))
         for number in range(1, 4):
             sending.deliver(1)
-            until(lambda number=number: len(keeper.over) == number, IDLE_SECONDS / 2, "the end")
+            until(lambda number=number: len(keeper.over) == number, what="the end")
         assert len(keeper.admitted) == 3
     assert sending.tries == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_of_associations_side_by_side_those_that_the_peer_closed_are_made_anew(
     sending: Sending,
 ) -> None:
@@ -146,11 +154,12 @@ def test_of_associations_side_by_side_those_that_the_peer_closed_are_made_anew(
     with keeping(keeper, idle_timeout=0.2) as scp:
         sending.configure(dicom_target(scp.address[1], associations=2))
         sending.deliver(1, instances=4)
-        until(lambda: len(keeper.over) == 2, IDLE_SECONDS / 2, "the ends")
+        until(lambda: len(keeper.over) == 2, what="the ends")
         sending.deliver(1, instances=4)
     assert sending.tries == [1, 1]
 
 
+@pytest.mark.usefixtures("keeping_on")
 @pytest.mark.parametrize(
     ("answers", "tries"),
     [
@@ -168,6 +177,7 @@ def test_an_association_that_breaks_before_anything_is_confirmed_is_made_anew_on
     assert sending.tries == tries
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_an_association_that_breaks_after_something_is_confirmed_is_a_failure(
     sending: Sending,
 ) -> None:
@@ -178,17 +188,19 @@ def test_an_association_that_breaks_after_something_is_confirmed_is_a_failure(
     assert sending.tries == [1, 1, 2]
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_changed_settings_end_the_association_at_once(sending: Sending) -> None:
     keeper = Keeper()
     with keeping(keeper) as scp:
         sending.configure(dicom_target(scp.address[1]))
         sending.deliver(2)
         sending.configure(dicom_target(scp.address[1], calling_ae_title="OTHER"))
-        until(lambda: len(keeper.over) == 1, IDLE_SECONDS / 2, "the old one is released")
+        until(lambda: len(keeper.over) == 1, what="the old one is released")
         sending.deliver(2)
         assert [caller.calling_ae_title for caller in keeper.admitted] == ["CROSSDOCK", "OTHER"]
 
 
+@pytest.mark.usefixtures("keeping_on")
 def test_a_disabled_target_and_a_dispatcher_that_stops_keep_no_association(
     sending: Sending,
 ) -> None:
@@ -198,11 +210,11 @@ def test_a_disabled_target_and_a_dispatcher_that_stops_keep_no_association(
         sending.configure(target)
         sending.deliver(1)
         sending.configure(target.model_copy(update={"enabled": False}))
-        until(lambda: len(keeper.over) == 1, IDLE_SECONDS / 2, "the release")
+        until(lambda: len(keeper.over) == 1, what="the release")
         sending.configure(target)
         sending.deliver(1)
         sending.consumers.close(5.0)
-        until(lambda: len(keeper.over) == 2, IDLE_SECONDS / 2, "the release")
+        until(lambda: len(keeper.over) == 2, what="the release")
 
 
 def test_after_a_failure_the_association_is_not_used_again(sending: Sending) -> None:

@@ -98,8 +98,7 @@ def _daemon(directory: Path, engine: Engine) -> Iterator[None]:
     try:
         until(
             lambda: engine.run("docker", "info").returncode == 0 or process.poll() is not None,
-            60,
-            "the engine answers",
+            what="the engine answers",
             step=0.2,
         )
         assert process.poll() is None, (directory / "log").read_text()[-3000:]

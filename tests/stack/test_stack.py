@@ -25,10 +25,10 @@ def test_it_comes_up_with_a_green_overview_and_shows_its_demo(stack: House) -> N
     page = stack.api.get("/").text
     assert page.count("● ready") == len(services)
     others = ("rabbitmq", "postgres", "orthanc")
-    until(lambda: stack.healthy(*services, *others), 60, "all are healthy", step=1.0)
-    until(lambda: stack.containers()["demo"]["State"] == "exited", 60, "the demo ends", step=1.0)
+    until(lambda: stack.healthy(*services, *others), what="all are healthy", step=1.0)
+    until(lambda: stack.containers()["demo"]["State"] == "exited", what="the demo ends", step=1.0)
     assert stack.containers()["demo"]["ExitCode"] == 0, stack.compose("logs", "demo")
-    until(lambda: _demo_arrived(stack), 60, "the demo's study", step=0.5)
+    until(lambda: _demo_arrived(stack), what="the demo's study", step=0.5)
 
 
 def _demo_arrived(stack: House) -> bool:
@@ -60,7 +60,7 @@ def test_a_study_reaches_a_folder_a_bucket_and_an_archive_though_broker_and_disp
     studies = [str(dcmread(paths[0]).StudyInstanceUID) for paths in (first, second)]
 
     _send(stack, first)
-    until(lambda: stack.in_orthanc(studies[0]), 60, "the first study is on its way", step=0.1)
+    until(lambda: stack.in_orthanc(studies[0]), what="the first study is on its way", step=0.1)
     for service in ("dispatcher-dicom", "dispatcher-folder", "dispatcher-s3"):
         stack.kill_processes(service)
     with subprocess.Popen(_dcmsend(stack, second), env=ENVIRONMENT) as sending:

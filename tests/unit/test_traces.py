@@ -114,4 +114,4 @@ def test_a_collector_that_is_away_keeps_no_service_from_ending(
     traces.record("route", new_id(), 10.0, 11.0)
     begun = time.monotonic()
     end()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8

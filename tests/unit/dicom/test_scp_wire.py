@@ -237,15 +237,15 @@ def test_silence_in_an_association_ends_it(prefix: bytes, words: str) -> None:
 
 def test_a_silence_may_be_as_long_as_is_configured_however_short_the_waits_before_were() -> None:
     keeper = Keeper()
-    with keeping(keeper, acse_timeout=0.5, idle_timeout=0.8) as scp, connected(scp) as sock:
+    with keeping(keeper, acse_timeout=2.0, idle_timeout=2.5) as scp, connected(scp) as sock:
         for byte in request()[:20]:
             sock.sendall(bytes((byte,)))
-            threading.Event().wait(0.02)
+            threading.Event().wait(0.05)
         sock.sendall(request()[20:])
         assert read_pdu(sock)[0] == pdu.ASSOCIATE_AC
         began = time.monotonic()
         assert read_abort(sock) == (0, 0)
-        assert 0.7 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 2.4  # less a clock's tick
         until(lambda: keeper.balanced)
 
 

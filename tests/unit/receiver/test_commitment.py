@@ -240,7 +240,7 @@ def test_a_requester_that_hangs_does_not_keep_us_from_stopping(
         connection, _ = silent.accept()
         started = time.monotonic()
         reports.close()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
         connection.close()
     assert len(spool.owed.keys()) == 1
 

@@ -25,5 +25,5 @@ def test_while_the_broker_is_away_it_looks_as_often_as_otherwise(
         assert isinstance(bus, LetterBus)
         bus.timeout = 0.2  # seconds; for a twentieth of the time it would wait for 4
         thread = ReconcilerThread(Reconciler(spool, bus), lambda: True)
-        until(lambda: len([each for each in logs if each["event"] == "reconcile.postponed"]) > 3, 5)
+        until(lambda: len([each for each in logs if each["event"] == "reconcile.postponed"]) > 3)
         thread.close()
