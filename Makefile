@@ -19,7 +19,7 @@ secrets: ## Make the secrets that docker-compose.yml needs, in ./secrets.
 	@deploy/make-secrets
 
 test: servers $(VENV)/.installed-dev ## Install what the tests need and run them all.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 crash: servers $(VENV)/.installed-dev ## Kill every service at every step, cut the network, and prove that nothing is lost.
 	$(BIN)/python -m pytest tests/crash
