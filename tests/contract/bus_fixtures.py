@@ -54,3 +54,11 @@ def shared_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Br
     broker = Broker(request.param, url_of(request.param, request, tmp_path))
     yield broker
     broker.close()
+
+
+@pytest.fixture
+def redis_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """Redis alone, for what is its own."""
+    broker = Broker("redis", url_of("redis", request, tmp_path))
+    yield broker
+    broker.close()

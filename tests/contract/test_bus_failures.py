@@ -1,14 +1,17 @@
 """What every bus promises when a process or the broker dies under it."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from redis import Redis as Client
 
 from contract.bus_brokers import Broker, message, text
 from crossdock.bus import Bus
@@ -87,6 +90,34 @@ def test_what_a_killed_consumer_held_goes_to_another(shared_broker: Broker, tmp_
         process.kill()
         until(lambda: got == [message("other"), message("held")])
     assert bus.depth(queue) == 0
+
+
+def test_who_dies_while_it_gives_back_what_others_held_keeps_nobody_from_that(
+    redis_broker: Broker, tmp_path: Path
+) -> None:
+    queue, got = redis_broker.queue(), list[Message]()
+    redis_broker.open().send(queue, message("held"))
+    redis_broker.close()  # so that nobody else gives anything back
+    with (
+        holder(redis_broker, queue, tmp_path / "notes") as process,
+        Client.from_url(redis_broker.url.partition("?")[0]) as client,
+    ):
+        until(written(tmp_path / "notes"))
+        gives_back = partial(client.exists, "crossdock.unacked_mutex")
+        until(lambda: _stopped_while(process, gives_back), step=0)
+        process.kill()
+    redis_broker.open().consume(queue, got.append)
+    until(lambda: got == [message("held")])
+
+
+def _stopped_while(process: subprocess.Popen[bytes], condition: Callable[[], object]) -> bool:
+    """Stop a process if a condition holds, and let it go on if it holds no longer."""
+    if condition():
+        process.send_signal(signal.SIGSTOP)
+        if condition():
+            return True
+        process.send_signal(signal.SIGCONT)
+    return False
 
 
 def test_a_message_in_work_for_long_stays_with_its_consumer(

@@ -20,6 +20,7 @@ from crossdock.bus.letter import Letter
 
 SOCKET_TIMEOUT = 5.0  # seconds
 VISIBILITY_TIMEOUT = 30.0
+RESTORING_SECONDS = 5.0  # for which who died in giving letters back keeps others from it
 OWN_LIFETIME = 30.0
 
 # Takes the oldest letter of a list and notes it as unacknowledged, in kombu's own format, in one
@@ -95,6 +96,7 @@ class Redis(Medium):
             "unacked_key": "crossdock.unacked",
             "unacked_index_key": "crossdock.unacked_index",
             "unacked_mutex_key": "crossdock.unacked_mutex",
+            "unacked_mutex_expire": min(RESTORING_SECONDS, self._visibility),
             "visibility_timeout": self._visibility,
         }
         return Connection(self._url, transport=Transport, transport_options=options)
