@@ -63,7 +63,8 @@ def test_a_study_reaches_the_targets_of_each_type_as_who_sent_it(tmp_path: Path)
             {"name": "drawer", "type": "drawer", "path": str(drawer)},
         ]
         _configure(crossdock, targets, port)
-        until(lambda: _dcmsend(port, "CT.1 A", sent), what="the node listens")
+        until(crossdock.ready, what="all of it is in force")
+        assert _dcmsend(port, "CT.1 A", sent)
         until(
             lambda: [row["state"] for row in crossdock.deliveries()] == ["delivered"] * 3,
             what="all deliveries",

@@ -38,7 +38,7 @@ def test_a_study_reaches_a_dicomweb_target_that_was_set_up_through_the_api(tmp_p
             for stage in report["report"]["stages"]
             if stage["name"] != "ping"
         )
-        until(lambda: crossdock.said("receiver"), what="the receiver")
+        until(crossdock.ready, what="all of it is in force")
         command = [require("dcmsend"), "-aec", "CROSSDOCK", "127.0.0.1", str(node["port"])]
         subprocess.run([*command, *map(str, paths)], check=True, capture_output=True)
         (delivery,) = until(lambda: crossdock.deliveries(state="delivered"), what="the delivery")

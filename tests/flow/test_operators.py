@@ -20,6 +20,7 @@ def two_folders(folder: Path, port: int) -> dict[str, Any]:
     gateway = demo_gateway(folder)
     gateway["store_nodes"][0]["port"] = port
     (folder.parent / "other").mkdir()
+    gateway["targets"][0]["check_seconds"] = 0  # whatever happens is an operator's doing
     other = gateway["targets"][0] | {"name": "other", "path": str(folder.parent / "other")}
     gateway["targets"].append(other)
     return gateway
@@ -158,6 +159,7 @@ def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
         document["targets"].append(first | {"path": str(tmp_path / "nowhere")})
         document["rules"][0]["targets"].append("demo-folder")
         run(gateway, "apply", "-f", "-", stdin=yaml.safe_dump(document))
+        until(gateway.ready, what="the target is in force again")
         send(port, make_ct(tmp_path / "more", 1))
         until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         applied = until(lambda: _applied(gateway, text), what="its delivery is given up")

@@ -30,6 +30,7 @@ def test_a_study_that_is_sent_is_found_on_the_server(tmp_path: Path) -> None:
         assert gateway.api.post("/api/v1/rules", json=rule).status_code == 201
         report = gateway.api.post("/api/v1/targets/rsync/check").json()
         assert report["green"], report
+        until(gateway.ready, what="all of it is in force")
         send = [require("dcmsend"), "-aec", "CROSSDOCK", "127.0.0.1", str(node["port"])]
         subprocess.run([*send, *map(str, paths)], check=True, capture_output=True)
         until(
