@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run secrets test crash test-stack fuzz bench lint format servers lock clean
@@ -19,10 +20,10 @@ secrets: ## Make the secrets that docker-compose.yml needs, in ./secrets.
 	@deploy/make-secrets
 
 test: servers $(VENV)/.installed-dev ## Install what the tests need and run them all.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
 
 crash: servers $(VENV)/.installed-dev ## Kill every service at every step, cut the network, and prove that nothing is lost.
-	$(BIN)/python -m pytest tests/crash
+	$(PYTEST) tests/crash
 
 test-stack: servers $(VENV)/.installed-dev ## Build the image, run docker-compose.yml, and break it while a study passes.
 	@tests/stack/install
