@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from crossdock.cli.conformance.sample import outgoing
+from crossdock.cli.conformance.sample import CT, outgoing
 from crossdock.cli.conformance.text import joined, limits, named, seconds, setting, table
 from crossdock.config.targets import DicomTarget, StorageScpTarget
 from crossdock.config.targets.dicom import Conversion
@@ -39,7 +39,7 @@ _REJECTIONS = (
 )  # fmt: skip
 _PLAIN = DicomTarget(name="target", type="dicom", host="host", port=104, called_ae_title="PEER")
 _CHOICES = ", ".join(f"`{name}`" for name in get_args(Conversion) if name != "keep")
-_CT, _JPEG = "1.2.840.10008.5.1.4.1.1.2", TRANSFER_SYNTAXES["jpeg-lossless"]
+_JPEG = TRANSFER_SYNTAXES["jpeg-lossless"]
 
 
 def section() -> str:
@@ -52,7 +52,7 @@ def section() -> str:
         _SENT,
         table(
             ("presentation context", "SOP class", "transfer syntaxes"),
-            _contexts(proposed_for(_PLAIN, (_CT, _JPEG))),
+            _contexts(proposed_for(_PLAIN, (CT, _JPEG))),
         ),
         _CONVERTED,
         "### 5.3 What is proposed in a check",
