@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from datasets import KINDS, generate
+from processes import run_all
 from rounds import Sample
 
 from peers import PROGRAMS
-from processes import run_all
 
 
 def works(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Path], int]]:

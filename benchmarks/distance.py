@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 from datasets import generate
+from processes import free_port, serving
 from rounds import Case, alternate, options, show, workplace
 from send import case
 from senders import crossdock, dcmsend
 
 from peers import PROGRAMS, bare, storescp
-from processes import free_port, serving
 
 
 _FILES = 500

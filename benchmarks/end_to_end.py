@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 from datasets import generate
+from processes import Server, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 from senders import dcmsend
 
@@ -28,7 +29,6 @@ from peers import (
     storescp,
     surroundings,
 )
-from processes import Server, serving, wait_for
 
 
 _DEADLINE = 300.0

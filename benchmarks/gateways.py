@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import yaml
-
 from processes import Server, wait_for
 
 

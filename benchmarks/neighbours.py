@@ -13,11 +13,11 @@ from typing import Any
 
 from datasets import generate
 from gateways import Gateway, series_of_their_own
+from processes import free_port, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 from senders import dcmsend
 
 from peers import empty
-from processes import free_port, wait_for
 
 
 _TARGETS = 50

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from datasets import generate
+from processes import free_port, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 
 from crossdock.bus import connect
@@ -21,7 +22,6 @@ from crossdock.messages import DeliveryRouted
 from crossdock.model import Instance, delivery_id, new_id
 from crossdock.spool import Origin, Routed, Spool
 from peers import PROGRAMS, clear_spool, configure, service, storescp, surroundings
-from processes import free_port, serving, wait_for
 
 
 TARGET = "archive"

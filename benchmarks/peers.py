@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from certificates import Certificate
-
 from processes import NO_DELAY, Server, free_port, serving
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from datasets import generate
 from gateways import SERVICES, Gateway, series_of_their_own
+from processes import free_port, wait_for
 from rounds import options, workplace
 from senders import dcmsend
 
@@ -25,7 +26,6 @@ from crossdock.dicom.part10 import file_meta
 from crossdock.model import Instance, new_id
 from crossdock.spool import Origin, Routed, Spool
 from crossdock.telemetry import configure_logging
-from processes import free_port, wait_for
 
 
 _DEADLINE = 900.0

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from datasets import generate
+from processes import free_port, serving, wait_for
 from rounds import Case, Sample, alternate, options, show, workplace
 
 from crossdock.bus import connect
@@ -19,7 +20,6 @@ from crossdock.bus.topology import deliveries
 from crossdock.spool import Spool
 from parcels import TARGET, routed_parcel
 from peers import PROGRAMS, clear_spool, configure, service, storescp, surroundings
-from processes import free_port, serving, wait_for
 
 
 _DEADLINE = 300.0

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from certificates import Certificate
+from processes import NO_DELAY, Ran, run_all
 
 from peers import PROGRAMS
-from processes import NO_DELAY, Ran, run_all
 
 
 Sender = Callable[[int, Sequence[Path], int], Ran]

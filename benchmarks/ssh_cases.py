@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deliveries import deliver, works
+from processes import run_all
 from rounds import Case, Sample, alternate, options, show, workplace
 
 from peers import empty
-from processes import run_all
 
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -11,12 +11,12 @@ from pathlib import Path
 from certificates import Certificate, make_certificate
 from datasets import KINDS, generate
 from deliveries import deliver
+from processes import Ran
 from rounds import Case, alternate, options, show, workplace
 from send import case
 from senders import Sender, dcmsend, storescu
 
 from peers import storescp
-from processes import Ran
 
 
 def adapter(home: Path, settings: Mapping[str, object], senders: int = 1) -> Sender:

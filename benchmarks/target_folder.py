@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 from deliveries import deliver, works
-from rounds import Case, Sample, alternate, options, show, workplace
-
 from processes import run_all
+from rounds import Case, Sample, alternate, options, show, workplace
 
 
 LOOP = "loop with the same syncs"

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 from deliveries import deliver, works
-from rounds import Case, Sample, alternate, options, show, workplace
-
 from processes import free_port, serving
+from rounds import Case, Sample, alternate, options, show, workplace
 
 
 LOOP = "loop, one by one"

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import Result
 from typer.testing import CliRunner
 
-import processes
+import launching
 from crossdock.cli.main import app
 from waiting import until
 
@@ -24,7 +24,7 @@ class Machine:
 
     def start(self, module: str, **environment: str) -> subprocess.Popen[bytes]:
         chosen = self.environment | environment
-        process = processes.start(module, log=self.log, environment=chosen)
+        process = launching.start(module, log=self.log, environment=chosen)
         self.processes.append(process)
         return process
 
@@ -55,7 +55,7 @@ def dispatcher(data: Path, *arguments: str, **environment: str) -> subprocess.Co
     chosen = {"CROSSDOCK_DATA": str(data), "COLUMNS": "200", **environment}
     return subprocess.run(
         [sys.executable, "-m", "crossdock.cli.services", "dispatcher", *arguments],
-        env=processes.settings(chosen),
+        env=launching.settings(chosen),
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-import processes
+import launching
 from crossdock.dicom.storage_scu import StorageScu
 from ports import free_port
 from servers.dcmtk import listens
@@ -104,7 +104,7 @@ def receiving(data: Path, count: int, **node: Any) -> Iterator[Receiver]:
     port = free_port()
     receiver = Receiver(data, port, None, log)  # type: ignore[arg-type] — it is about to start
     receiver.configure(1, **node)
-    receiver.process = processes.start(processes.SERVICES, *command, log=log, environment=chosen)
+    receiver.process = launching.start(launching.SERVICES, *command, log=log, environment=chosen)
     try:
         until(lambda: receiver.ready() or receiver.process.poll() is not None, what="ready")
         assert listens(port), log.read_text()[-3000:]

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
-import processes
+import launching
 from waiting import until
 
 
@@ -40,8 +40,8 @@ class Running:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = ("up", "--data", str(self.data), *self._options)
-        return processes.start(
-            processes.PROGRAM,
+        return launching.start(
+            launching.PROGRAM,
             *command,
             log=self.log,
             environment=self._environment,

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-import processes
+import launching
 from crossdock.faults import FIRED, Point
 from receivers import alive, workers
 from servers.rabbitmq import RabbitMQ
@@ -108,8 +108,8 @@ class Gateway:
         if name == "broker":
             self.broker.start()
             return
-        self._processes[name] = processes.start(
-            processes.SERVICES,
+        self._processes[name] = launching.start(
+            launching.SERVICES,
             name,
             log=self.log,
             environment=self._environment(),

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-import processes
+import launching
 from crossdock.bus import connect
 from crossdock.bus.topology import LEDGER
 from crossdock.dicom.part10 import read_file_meta
@@ -43,8 +43,8 @@ class Pod:
         copy = {"type": "config.published", "revision": 1, "document": gateway}
         (place / "config" / f"{service}.json").write_text(json.dumps(copy))
         own = {"CROSSDOCK_DATA": str(place), "CROSSDOCK_HTTP": "127.0.0.1:0"}
-        self.process = processes.start(
-            processes.SERVICES, *command, log=self.log, environment=own | environment
+        self.process = launching.start(
+            launching.SERVICES, *command, log=self.log, environment=own | environment
         )
         self._said = place / "run" / f"{service}.json"
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 import compose
-import processes
+import launching
 from ports import free_port
 from servers.dcmtk import run, storescp
 from servers.postgres import postgres
@@ -46,7 +46,7 @@ class Stack:
         """Start a service as its container would be."""
         command: list[str] = self.services[name]["command"]
         environment = self._environment(name)
-        return processes.start(processes.SERVICES, *command, log=self.log, environment=environment)
+        return launching.start(launching.SERVICES, *command, log=self.log, environment=environment)
 
     def _environment(self, name: str) -> dict[str, str]:
         data = self._directory / name

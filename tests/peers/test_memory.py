@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import processes
+import launching
 from crossdock.dicom.part10 import read_file_meta
 from ports import free_port
 from receivers import workers
@@ -75,8 +75,8 @@ def receiver(data: Path) -> Iterator[tuple[int, int]]:
     copy.parent.mkdir(parents=True)
     copy.write_text(json.dumps(published))
     chosen = {"CROSSDOCK_DATA": str(data), "CROSSDOCK_HTTP": "127.0.0.1:0"}
-    command = (processes.SERVICES, "receiver", "--workers", "2")
-    with processes.start(*command, log=data.parent / "log", environment=chosen) as process:
+    command = (launching.SERVICES, "receiver", "--workers", "2")
+    with launching.start(*command, log=data.parent / "log", environment=chosen) as process:
         try:
             until(lambda: listens(port), what="the receiver listens")
             yield process.pid, port
