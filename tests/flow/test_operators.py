@@ -11,6 +11,7 @@ from machine import crossdock as command
 from ports import free_port
 from running import Running, running
 from servers import require
+from servers.rabbitmq import RabbitMQ
 from studies import by_uid, make_ct
 from waiting import until
 
@@ -44,7 +45,6 @@ def test_a_paused_target_gets_its_deliveries_when_it_is_resumed_whatever_happens
     document = two_folders(folder, port := free_port())
     with running(tmp_path / "data", document, broker) as gateway:
         run(gateway, "targets", "pause", "demo-folder", "--reason", "the share is moved")
-        until(gateway.ready, what="the pause is in force")
         send(port, files := make_ct(tmp_path / "ct", 3))
         (waiting,) = until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         assert waiting["reason"] == "target demo-folder is paused: the share is moved"
@@ -58,6 +58,24 @@ def test_a_paused_target_gets_its_deliveries_when_it_is_resumed_whatever_happens
         run(gateway, "targets", "resume", "demo-folder")
         until(lambda: gateway.deliveries(state="delivered"), what="it is delivered")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(files)
+
+
+def test_who_changes_something_is_told_which_services_do_not_know_yet(
+    tmp_path: Path, folder: Path, own_rabbitmq: RabbitMQ
+) -> None:
+    document = two_folders(folder, free_port())
+    with running(tmp_path / "data", document, own_rabbitmq.url) as gateway:
+        url = f"http://{gateway.address()}"
+        own_rabbitmq.kill()
+        chosen = ("targets", "pause", "demo-folder", "--reason", "the share is moved")
+        paused = command(*chosen, CROSSDOCK_API=url)
+        assert paused.exit_code == 0
+        assert "is in force" in paused.stdout
+        for service in ("receiver", "router", "dispatcher", "tester"):
+            assert f"{service}: works by revision" in paused.stderr
+        own_rabbitmq.start()
+        until(gateway.ready, what="they know")
+        assert "no change" in run(gateway, *chosen)
 
 
 def test_all_that_waits_for_a_target_is_tried_now_or_given_up_at_once(
@@ -119,7 +137,6 @@ def test_a_delivered_parcel_is_sent_again_and_elsewhere_and_a_waiting_one_is_mov
         assert "to other: delivered" in run(gateway, "parcels", "show", parcel)
 
         run(gateway, "targets", "pause", "demo-folder", "--reason", "the share is moved")
-        until(gateway.ready, what="the pause is in force")
         send(port, more := make_ct(tmp_path / "more", 2))
         (waiting,) = until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         run(gateway, "deliveries", "move", waiting["id"], "--to", "other")
@@ -137,7 +154,6 @@ def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
     document = two_folders(folder, port := free_port())
     with running(tmp_path / "data", document) as gateway:
         run(gateway, "targets", "pause", "demo-folder", "--reason", "the share is moved")
-        until(gateway.ready, what="the pause is in force")
         send(port, files := make_ct(tmp_path / "ct", 2))
         until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         first = document["targets"].pop(0)
@@ -159,7 +175,6 @@ def test_a_file_without_a_target_drains_it_or_gives_its_deliveries_up(
         document["targets"].append(first | {"path": str(tmp_path / "nowhere")})
         document["rules"][0]["targets"].append("demo-folder")
         run(gateway, "apply", "-f", "-", stdin=yaml.safe_dump(document))
-        until(gateway.ready, what="the target is in force again")
         send(port, make_ct(tmp_path / "more", 1))
         until(lambda: gateway.deliveries(state="waiting"), what="it waits")
         applied = until(lambda: _applied(gateway, text), what="its delivery is given up")

@@ -27,7 +27,10 @@ def apply(
     ] = None,
     api: ApiUrl = DEFAULT_API,
 ) -> None:
-    """Make the gateway's configuration what a file says, and print what changed."""
+    """Make the gateway's configuration what a file says, and print what changed.
+
+    It ends when all services that run work by it.
+    """
     document = read_document(file)
     with Api(api) as config_api:
         try:
@@ -35,6 +38,8 @@ def apply(
         except Refused as refused:
             _explain(document, refused)
         _show(answer)
+        if not dry_run:
+            config_api.await_taken()
 
 
 def _put(api: Api, document: Any, **query: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import time
 from types import TracebackType
 from typing import Annotated, Any, NoReturn, Self
 
@@ -15,6 +16,10 @@ DEFAULT_API = "http://127.0.0.1:8080"
 
 FAILED = 1
 UNREACHABLE = 3
+
+_TAKING_SECONDS = 8.0  # a service that was not told asks every 5
+_LOOK_SECONDS = 0.1
+_LATE = ": configuration"
 
 ApiUrl = Annotated[
     str, typer.Option("--api", envvar="CROSSDOCK_API", help="Where config-api answers.")
@@ -67,6 +72,26 @@ class Api:
         if answer.is_success:
             return answer
         raise _refused(answer)
+
+    def await_taken(self) -> None:
+        """Wait until all services work by the revision in force; say which do not after a while.
+
+        Those that do not run take it when they start, and are not waited for.
+        """
+        deadline = time.monotonic() + _TAKING_SECONDS
+        while (late := self._late()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        for service, reason in late.items():
+            typer.echo(f"{service}: {reason}", err=True)
+
+    def _late(self) -> dict[str, str]:
+        """Return the services that work by another revision, and by which."""
+        try:
+            problems = self._http.get(f"{self._url}/readyz").json()["problems"]
+            late = {name: reason for name, reason in problems.items() if name.endswith(_LATE)}
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return {name.removesuffix(_LATE): str(reason) for name, reason in late.items()}
 
     def __enter__(self) -> Self:
         return self

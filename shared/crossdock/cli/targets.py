@@ -64,6 +64,7 @@ def _post(api: str, name: str, what: str, body: Any = None) -> None:
     with Api(api) as config_api:
         path = f"targets/{quote(name, safe='')}/{what}"
         typer.echo(config_api.call("POST", path, body).json()["detail"])
+        config_api.await_taken()
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
