@@ -217,7 +217,8 @@ def _send_with_progress(
 
 
 def _report(console: Console, result: Result, to: str) -> None:
-    console.print(f"{result.stored} instances stored at {to}.", markup=False)
+    noun = "instance" if result.stored == 1 else "instances"
+    console.print(f"{result.stored} {noun} stored at {to}.", markup=False)
     for warning, count in sorted(result.warnings.items()):
         console.print(f"{count} of them with warning {warning}", style="yellow", markup=False)
     for path, reason in result.failures:
