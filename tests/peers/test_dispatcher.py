@@ -281,6 +281,7 @@ def test_deliveries_to_a_target_that_was_deleted_are_held_by_whoever_had_its_pro
     gateway.configure(dicom(104, name="other"))
     with gateway.dispatcher("folder"):
         (end,) = gateway.ends(1)
+        until(lambda: ours.targets("held"), what="it is held, which is told first")
     assert (end.delivery, end.state) == (f"{ours.id}-deleted", DeliveryState.HELD)
     assert "no longer configured" in end.reason
     assert ours.targets("held") == theirs.targets("pending") == ["deleted"]
