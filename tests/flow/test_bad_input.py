@@ -109,7 +109,7 @@ def test_noise_on_the_dicom_port_is_cut_off_and_others_are_served(
                 pass
         assert _crossdock("send", paths[0], "--to", f"CROSSDOCK@127.0.0.1:{port}").returncode == 0
         until(lambda: list(folder.rglob("*.dcm")))
-        assert crossdock.ready()
+        until(crossdock.ready)
         assert len(crossdock.parcels()) == 1
 
 
@@ -167,7 +167,7 @@ def test_a_yaml_with_a_wrong_field_is_refused_by_its_name_and_changes_nothing(
             assert field in said
         assert "did you mean 'Modality'" in said
         assert crossdock.api.get("/api/v1/gateway").json() == before
-        assert crossdock.ready()
+        until(crossdock.ready)
 
 
 def test_up_with_a_wrong_configuration_names_the_field_and_ends(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_full_disk_is_answered_with_a700_and_the_association_goes_on(
         until(lambda: list(folder.rglob("*.dcm")), what="the small one")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid([small])
         assert not list((tmp_path / "data/spool/incoming").iterdir())
-        assert crossdock.ready()
+        until(crossdock.ready)
 
 
 def test_a_read_only_disk_is_answered_with_a700_and_works_again_afterwards(

@@ -80,7 +80,7 @@ def test_what_cannot_be_made_safe_is_answered_with_a700(
             with disk.failing(*fault):
                 assert scu.store(path, meta) == Status.OUT_OF_RESOURCES, fault
             assert scu.store(path, meta) == Status.SUCCESS, fault
-        assert crossdock.ready()
+        until(crossdock.ready)
         scu.release()
         arrived(folder, len(paths), "all of them")
         assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(paths)

@@ -58,8 +58,8 @@ def test_a_refused_delivery_is_held_and_delivered_once_the_target_is_mended(
                 assert retry.is_success, retry.text
                 until(mended.files, what="it is delivered")
                 until(lambda: not crossdock.deliveries(state="held"), what="the ledger knows")
+                until(lambda: not list((tmp_path / "data/spool/parcels").iterdir()), what="retired")
             assert list(by_uid(mended.files())) == list(by_uid([private]))
-        assert not list((tmp_path / "data/spool/parcels").iterdir())
 
 
 def test_a_held_delivery_can_be_given_up_and_says_who_wanted_that(
