@@ -52,7 +52,7 @@ class Pod:
         """Whether it says that all is well."""
         try:
             address = json.loads(self._said.read_text())["http"]
-            return httpx.get(f"http://{address}/readyz").status_code == 200
+            return httpx.get(f"http://{address}/readyz", timeout=60).status_code == 200
         except (OSError, ValueError, httpx.TransportError):
             return False
 

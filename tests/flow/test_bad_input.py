@@ -110,7 +110,7 @@ def test_noise_on_the_dicom_port_is_cut_off_and_others_are_served(
         assert _crossdock("send", paths[0], "--to", f"CROSSDOCK@127.0.0.1:{port}").returncode == 0
         until(lambda: list(folder.rglob("*.dcm")))
         until(crossdock.ready)
-        assert len(crossdock.parcels()) == 1
+        assert len(until(crossdock.parcels)) == 1
 
 
 def test_an_unknown_called_ae_and_a_forbidden_source_are_rejected_with_the_standards_reasons(

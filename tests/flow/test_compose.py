@@ -85,7 +85,9 @@ class Stack:
                 answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60)
                 assert answer.status_code == 200, (name, path)
             assert f'crossdock_build_info{{service="{name.partition("-")[0]}' in answer.text
-        private = httpx.get(f"http://127.0.0.1:{self._ports['config-api']}/api/v1/targets")
+        private = httpx.get(
+            f"http://127.0.0.1:{self._ports['config-api']}/api/v1/targets", timeout=60
+        )
         assert private.status_code == 401
 
 

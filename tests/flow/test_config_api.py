@@ -53,13 +53,13 @@ def shared_machine(tmp_path_factory) -> Iterator[Machine]:
 def gateway(shared_machine) -> Machine:
     """A machine on which nothing is configured."""
     url = shared_machine.address("config-api")
-    httpx.put(f"{url}/api/v1/gateway", json={}).raise_for_status()
+    httpx.put(f"{url}/api/v1/gateway", json={}, timeout=60).raise_for_status()
     return shared_machine
 
 
 def revision(machine: Machine) -> int:
     url = machine.address("config-api")
-    return int(httpx.get(f"{url}/api/v1/gateway").headers["etag"].strip('"'))
+    return int(httpx.get(f"{url}/api/v1/gateway", timeout=60).headers["etag"].strip('"'))
 
 
 @pytest.fixture
@@ -147,7 +147,10 @@ def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, ga
     last = until(lambda: (said := gateway.run("check", "--last")).exit_code == 0 and said)
     assert re.search(r"research +green +\d{4}-\d\d-\d\d .* \d{4}-\d\d-\d\d", last.stdout)
     metrics = f"{gateway.address('tester')}/metrics"
-    assert 'crossdock_target_up{protocol="folder",target="research"} 1.0' in httpx.get(metrics).text
+    assert (
+        'crossdock_target_up{protocol="folder",target="research"} 1.0'
+        in httpx.get(metrics, timeout=60).text
+    )
     (gateway_yaml.parent / "research").rmdir()
     assert gateway.run("check", "research").exit_code == 1
     red = until(
@@ -159,7 +162,7 @@ def test_a_target_is_checked_by_the_clock_and_what_was_found_is_kept(gateway, ga
     assert history.exit_code == 0
     assert [line.split()[1] for line in history.stdout.splitlines()[1:3]] == ["red", "green"]
     gateway.run("apply", "-f", "-", "--waiting", "discard", stdin="{}")
-    until(lambda: "crossdock_target_up{" not in httpx.get(metrics).text)
+    until(lambda: "crossdock_target_up{" not in httpx.get(metrics, timeout=60).text)
     for wrong in (("--history",), ("--last", "--history", "x"), ()):
         assert gateway.run("check", *wrong).exit_code == 2
 
@@ -224,7 +227,7 @@ def test_a_service_works_by_a_change_before_it_asks_for_it(gateway, gateway_yaml
 def test_a_token_is_asked_for_and_sent(machine):
     machine.start("config_api", CROSSDOCK_API_TOKEN="s3cret")
     url = machine.address("config-api")
-    assert httpx.get(f"{url}/api/v1/targets").status_code == 401
+    assert httpx.get(f"{url}/api/v1/targets", timeout=60).status_code == 401
     refused = machine.run("export")
     assert refused.exit_code == 1
     assert "CROSSDOCK_API_TOKEN" in refused.stderr
@@ -247,12 +250,12 @@ def test_an_address_in_use_is_said_in_plain_words(machine):
 
 
 @pytest.mark.parametrize("module", ["config_api", "tester"])
-def test_it_stops_within_five_seconds_of_sigterm(machine, module):
+def test_it_stops_within_ten_seconds_of_sigterm(machine, module):
     process = machine.start(module)
     url = machine.address(module.replace("_", "-"))
-    until(lambda: httpx.get(f"{url}/healthz").status_code == 200)
+    until(lambda: httpx.get(f"{url}/healthz", timeout=60).status_code == 200)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    assert process.wait(10) == 0
     assert list((machine.data / "run").iterdir()) == []
 
 

@@ -94,7 +94,7 @@ def test_what_is_saved_is_used_and_shown_to_nobody(machine: Machine, http: httpx
     paths = ("revisions", "checks", "targets/vault/checks", "openapi.json", "deliveries", "parcels")
     texts = [http.get(path).text for path in paths]
     root = machine.address("config-api")
-    texts += [httpx.get(f"{root}{path}").text for path in ("/", "/metrics", "/readyz")]
+    texts += [httpx.get(f"{root}{path}", timeout=60).text for path in ("/", "/metrics", "/readyz")]
     texts += [json.dumps(shown), machine.run("export").stdout]
     for text in texts:
         assert not [secret for secret in (*SECRETS, SEALED) if secret in text]

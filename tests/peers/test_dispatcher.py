@@ -243,8 +243,8 @@ def test_a_study_reaches_a_pacs_and_a_folder_and_leaves_no_patient_in_log_or_met
         gateway.deliver(paths, "research", protocol="folder")
         with gateway.dispatcher("dicom", "folder"):
             assert [end.delivered for end in gateway.ends(2)] == [200, 200]
-            metrics = httpx.get(f"http://{gateway.address()}/metrics").text
-            ready = httpx.get(f"http://{gateway.address()}/readyz").status_code
+            metrics = httpx.get(f"http://{gateway.address()}/metrics", timeout=60).text
+            ready = httpx.get(f"http://{gateway.address()}/readyz", timeout=60).status_code
         assert by_uid(scp.files()) == by_uid(paths)
     assert by_uid(list(folder.rglob("*.dcm"))) == by_uid(paths)
     assert len(list(folder.rglob(".complete"))) == 1
